@@ -1,0 +1,177 @@
+"""The values that travel through XM Lens: frozen records of text and numpy arrays.
+
+Texts are ragged: padding and skipped tokens are dropped when they leave the encoder, so nothing here needs a mask.
+Leaves out: anything that computes with torch, reads a file, or draws.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+Source = Literal["given", "detected", "inherited"]
+Kind = Literal["content", "marker", "mask"]
+NO_SPAN = (-1, -1)
+
+
+@dataclass(frozen=True)
+class LanguageGuess:
+    """The language adapter of one text, and how it was chosen.
+
+    `probability` is the detector's own (0 to 1; 1.0 where the code was given or settled by the script) and says
+    little alone: show it beside `margin`, its distance to the runner-up (0 to 1).
+    """
+
+    code: str
+    probability: float
+    source: Source
+    margin: float = 1.0
+    runner_up: str | None = None
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A piece of text that is ranked. `parent_id` names the passage it was split from, if it was."""
+
+    passage_id: str
+    text: str
+    language: LanguageGuess
+    parent_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Passages in their order; `notes` says what the reader found odd (duplicates, empty rows), with row numbers."""
+
+    name: str
+    passages: tuple[Passage, ...]
+    notes: tuple[str, ...] = ()
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        ids = [passage.passage_id for passage in self.passages]
+        if len(set(ids)) != len(ids):
+            repeated = next(passage_id for passage_id in ids if ids.count(passage_id) > 1)
+            raise ValueError(f"passage ids must be unique; {repeated!r} occurs more than once")
+        object.__setattr__(self, "digest", digest_of(part for p in self.passages for part in (p.passage_id, p.text)))
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """XMOD codes of the passages, most frequent first."""
+        codes = [passage.language.code for passage in self.passages]
+        return tuple(sorted(set(codes), key=lambda code: (-codes.count(code), code)))
+
+
+@dataclass(frozen=True, eq=False)
+class TokenEmbeddings:
+    """The scored tokens of one text.
+
+    vectors: (n_tokens, dim) float32, unit rows. tokens: the tokenizer's pieces. offsets: (n_tokens, 2) int32,
+    half-open character spans of `text`, (-1, -1) where a token has none. kinds: content, marker or mask per token.
+    n_unseen: characters of `text` past the length limit that no token covers.
+    """
+
+    text: str
+    vectors: np.ndarray
+    tokens: tuple[str, ...]
+    offsets: np.ndarray
+    kinds: tuple[Kind, ...]
+    language: LanguageGuess
+    n_unseen: int = 0
+
+    def __post_init__(self) -> None:
+        n_tokens = len(self.tokens)
+        if self.vectors.ndim != 2 or len(self.vectors) != n_tokens or self.offsets.shape != (n_tokens, 2):
+            raise ValueError(
+                f"{n_tokens} tokens need vectors (n_tokens, dim) and offsets (n_tokens, 2); "
+                f"got {self.vectors.shape} and {self.offsets.shape}"
+            )
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One ranked passage. rank starts at 1; exact says whether the score is full MaxSim on full vectors."""
+
+    passage_id: str
+    score: float
+    rank: int
+    exact: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class SearchResult:
+    """Hits by falling score, ties by passage id; seconds per stage; the query as it was encoded."""
+
+    query: TokenEmbeddings
+    hits: tuple[Hit, ...]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word and the token indices it merges; kind as for tokens; span in characters, (-1, -1) if none."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    kind: Kind
+    span: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """Where the score of one query and passage comes from.
+
+    similarity: (n_query, n_passage) float32 cosine in [-1, 1]. best: (n_query,) int, the winning passage token of
+    each row. The contributions similarity[i, best[i]] sum to the score: MaxSim, Khattab & Zaharia 2020, equation 3.
+    """
+
+    query: TokenEmbeddings
+    passage: TokenEmbeddings
+    similarity: np.ndarray
+    best: np.ndarray
+    query_words: tuple[Word, ...]
+    passage_words: tuple[Word, ...]
+    passage_id: str = ""
+    model: str = ""
+    exact: bool = True
+
+    @property
+    def contribution(self) -> np.ndarray:
+        """(n_query,) float32: each query token's part of the score, the value of its best cell."""
+        return np.take_along_axis(self.similarity, self.best[:, None], axis=1)[:, 0]
+
+    @property
+    def score(self) -> float:
+        """The sum of the contributions, added in float64."""
+        return float(self.contribution.sum(dtype=np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class TokenMap:
+    """Token embeddings laid out in two dimensions.
+
+    xy: (n_tokens, 2) float32. One passage id ("" for the query), token, language and kind per point; `contexts` is
+    the text around each token; n_corpus_tokens is how many tokens the sample was drawn from.
+    """
+
+    xy: np.ndarray
+    passage_ids: tuple[str, ...]
+    tokens: tuple[str, ...]
+    languages: tuple[str, ...]
+    kinds: tuple[Kind, ...]
+    contexts: tuple[str, ...]
+    token_indices: tuple[int, ...]
+    method: Literal["pca", "umap"]
+    seed: int
+    n_corpus_tokens: int
+
+
+def digest_of(parts: Iterable[str]) -> str:
+    """Hash strings so that no two different sequences collide by concatenation (SHA-256, 64 hex digits)."""
+    state = hashlib.sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        state.update(len(data).to_bytes(8, "little") + data)
+    return state.hexdigest()
