@@ -1,0 +1,114 @@
+"""Train a sentencepiece unigram vocabulary and write it as a `tokenizer.json` with XLM-R's special tokens.
+
+Text is lower-cased and NFKC-normalised inside the tokenizer, so a small vocabulary goes further; offsets still point
+into the text as it was typed.
+"""
+
+import json
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+from xm.errors import TrainingError
+from xm.train.data import read_lines
+
+SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")  # XLM-R's ids 0 to 3; <mask> comes last
+MASK = "<mask>"
+_MAX_LINE = 2_000
+
+
+def train_tokenizer(
+    texts: Mapping[str, Path],
+    out: Path,
+    *,
+    vocab_size: int = 36_000,
+    chars_per_language: int = 1_200_000,
+    english_factor: int = 3,
+) -> Tokenizer:
+    """Train on an equal number of characters of each language, so that none crowds out another.
+
+    Args:
+        texts: a text file per XMOD code.
+        out: folder that gets `tokenizer.json`, `tokenizer_config.json` and `special_tokens_map.json`.
+        vocab_size: pieces, special tokens and mask included.
+        chars_per_language: characters read from the start of each file.
+        english_factor: English gets this many times more, because whole English words let a warm start keep the
+            English model's own word embeddings.
+    """
+    import sentencepiece
+
+    out.mkdir(parents=True, exist_ok=True)
+    n_chars = {code: chars_per_language * (english_factor if code == "en_XX" else 1) for code in texts}
+    sentences = (line for code, path in texts.items() for line in _sample(path, n_chars[code]))
+    prefix = out / "spm"
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=sentences,
+            model_prefix=str(prefix),
+            vocab_size=vocab_size - 2,  # ours adds <pad> and <mask>
+            model_type="unigram",
+            character_coverage=0.9997,
+            normalization_rule_name="identity",
+            max_sentence_length=4 * _MAX_LINE,
+            num_threads=2,
+            minloglevel=2,
+        )
+    except RuntimeError as error:  # sentencepiece has no error of its own; its text names the size that would fit
+        raise TrainingError(f"no vocabulary of {vocab_size} pieces (--vocab-size) from these texts: {error}") from error
+    processor = sentencepiece.SentencePieceProcessor(model_file=f"{prefix}.model")
+    pieces = [
+        (processor.id_to_piece(i), processor.get_score(i)) for i in range(len(processor)) if not _is_special(processor, i)
+    ]
+    for suffix in (".model", ".vocab"):
+        Path(f"{prefix}{suffix}").unlink()
+    tokenizer = tokenizer_of(pieces)
+    save_tokenizer(tokenizer, out)
+    return tokenizer
+
+
+def tokenizer_of(pieces: list[tuple[str, float]]) -> Tokenizer:
+    """Make the fast tokenizer from unigram pieces and their log probabilities."""
+    vocabulary = [(token, 0.0) for token in SPECIALS] + pieces + [(MASK, 0.0)]
+    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=SPECIALS.index("<unk>"), byte_fallback=False))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(r"\s+"), " ")]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")]
+    )
+    tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
+    tokenizer.add_special_tokens([*SPECIALS, MASK])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    return tokenizer
+
+
+def save_tokenizer(tokenizer: Tokenizer, out: Path) -> None:
+    """Write the three files that transformers reads."""
+    tokenizer.save(str(out / "tokenizer.json"))
+    names = {
+        "bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>",
+        "pad_token": "<pad>", "unk_token": "<unk>", "mask_token": MASK,
+    }  # fmt: skip
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 512, **names}
+    (out / "tokenizer_config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+    (out / "special_tokens_map.json").write_text(json.dumps(names, indent=1), encoding="utf-8")
+
+
+def _sample(path: Path, n_chars: int) -> list[str]:
+    """Return normalised lines from the start of a file, `n_chars` characters in all."""
+    lines, taken = [], 0
+    for line in read_lines(path):
+        text = unicodedata.normalize("NFKC", line[:_MAX_LINE]).lower()
+        lines.append(text)
+        taken += len(text)
+        if taken >= n_chars:
+            break
+    return lines
+
+
+def _is_special(processor, index: int) -> bool:  # a sentencepiece processor
+    return processor.is_control(index) or processor.is_unknown(index)

@@ -1,0 +1,173 @@
+"""Turn an English BERT-style sentence encoder into an XMOD with one adapter a language and a new vocabulary.
+
+With `adapter_reuse_layer_norm`, `adapter_layer_norm` and `ln_before_adapter` off and adapters that add nothing yet,
+XMOD's layer is BERT's layer, so the encoder keeps all it knows; only its vocabulary changes (xm.train.lexicon).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, XmodConfig, XmodModel
+
+from xm.errors import TrainingError
+from xm.train.data import ParallelPair, read_lines
+from xm.train.lexicon import cooccurrence_embeddings, translate_embeddings, translation_table
+from xm.train.tokenizer import MASK, SPECIALS
+
+_BERT_SPECIALS = dict(zip((*SPECIALS, MASK), ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"), strict=True))
+_ENGLISH_WEIGHT = 2.0  # a piece shared with English leans to its English meaning: fine-tuning sees English only
+_CHARS_FOR_COUNTS = 6_000_000
+
+
+def xmod_config(bert: Mapping, *, languages: Sequence[str], vocab_size: int, reduction: int = 6) -> XmodConfig:
+    """Describe the XMOD whose layers equal those of the BERT config `bert`."""
+    if bert.get("model_type") != "bert":
+        raise TrainingError(f"a warm start needs a BERT checkpoint; this one is {bert.get('model_type')!r}")
+    return XmodConfig(
+        architectures=["HF_ColBERT"],
+        vocab_size=vocab_size,
+        hidden_size=bert["hidden_size"],
+        num_hidden_layers=bert["num_hidden_layers"],
+        num_attention_heads=bert["num_attention_heads"],
+        intermediate_size=bert["intermediate_size"],
+        hidden_act=bert["hidden_act"],
+        hidden_dropout_prob=0.0,  # small data seen a few times at most; and dropout is slow on a CPU
+        attention_probs_dropout_prob=0.0,
+        layer_norm_eps=bert["layer_norm_eps"],
+        max_position_embeddings=bert["max_position_embeddings"] + 2,  # XMOD counts positions from 2
+        type_vocab_size=1,
+        languages=list(languages),
+        default_language="en_XX" if "en_XX" in languages else languages[0],
+        adapter_reduction_factor=reduction,
+        adapter_layer_norm=False,
+        adapter_reuse_layer_norm=False,
+        ln_before_adapter=False,
+        pre_norm=False,
+        bos_token_id=0,
+        pad_token_id=1,
+        eos_token_id=2,
+    )
+
+
+def model_from_bert(teacher: Path, config: XmodConfig, words: np.ndarray) -> XmodModel:
+    """Copy every shared weight; `words` (vocab_size, hidden) become the word embeddings; adapters add zero."""
+    model = XmodModel(config)
+    source = {name.removeprefix("bert."): tensor for name, tensor in load_file(teacher / "model.safetensors").items()}
+    state = model.state_dict()
+    for name, tensor in state.items():
+        if name == "embeddings.word_embeddings.weight":
+            tensor.copy_(torch.from_numpy(words))
+        elif name == "embeddings.position_embeddings.weight":
+            tensor[2:].copy_(source[name])
+            tensor[:2].zero_()
+        elif name == "embeddings.token_type_embeddings.weight":
+            tensor.copy_(source[name][:1])
+        elif "adapter_modules" in name and ".dense2." in name:
+            tensor.zero_()
+        elif name in source:
+            tensor.copy_(source[name])
+    model.load_state_dict(state)
+    return model
+
+
+def word_embeddings(
+    teacher: Path, tokenizer: Tokenizer, texts: Mapping[str, Path], pairs: Sequence[ParallelPair]
+) -> np.ndarray:
+    """Build the new vocabulary's embeddings, (vocab_size, hidden) float32, from the teacher's and the translations."""
+    n_pieces = tokenizer.get_vocab_size()
+    english_words = _english_embeddings(teacher, tokenizer)
+    english_static, english_counts = _static(tokenizer, texts["en_XX"], n_pieces)
+    weighted = _ENGLISH_WEIGHT * english_counts[:, None] * english_words
+    total = _ENGLISH_WEIGHT * english_counts * (np.abs(english_words).sum(axis=1) > 0)
+    for code, path in texts.items():
+        if code == "en_XX":
+            continue
+        static, counts = _static(tokenizer, path, n_pieces)
+        encoded = _encode_pairs(tokenizer, [pair for pair in pairs if pair.code == code])
+        table = translation_table(encoded, n_pieces=n_pieces)
+        # A piece spoken by English too may keep its English embedding; rare English pieces are no good targets.
+        target = english_words * (english_counts >= 10)[:, None]
+        vectors, known = translate_embeddings(table, static, english_static, target)
+        seen = np.maximum(counts, np.asarray(table.sum(axis=1)).ravel()) * known
+        weighted += seen[:, None] * vectors
+        total += seen
+    words = np.where(total[:, None] > 0, weighted / np.maximum(total, 1e-9)[:, None], english_words)
+    empty = np.abs(words).sum(axis=1) == 0
+    words[empty] = words[~empty].mean(axis=0)
+    for ours in _BERT_SPECIALS:
+        words[tokenizer.token_to_id(ours)] = english_words[tokenizer.token_to_id(ours)]
+    return words.astype(np.float32)
+
+
+def _english_embeddings(teacher: Path, tokenizer: Tokenizer) -> np.ndarray:
+    """Embed each piece as the mean of the teacher's pieces it decomposes into; zero where there are none."""
+    old = AutoTokenizer.from_pretrained(teacher)
+    source = load_file(teacher / "model.safetensors")
+    table = next(t for name, t in source.items() if name.endswith("word_embeddings.weight")).numpy()
+    words = np.zeros((tokenizer.get_vocab_size(), table.shape[1]), dtype=np.float32)
+    for piece, index in tokenizer.get_vocab().items():
+        if piece in _BERT_SPECIALS:
+            words[index] = table[old.convert_tokens_to_ids(_BERT_SPECIALS[piece])]
+            continue
+        text = piece.removeprefix("▁")
+        ids = old(text, add_special_tokens=False)["input_ids"]
+        if not piece.startswith("▁") and f"##{text}" in old.vocab:
+            ids = [old.vocab[f"##{text}"]]
+        ids = [i for i in ids if i != old.unk_token_id]
+        if ids:
+            words[index] = table[ids].mean(axis=0)
+    return words
+
+
+def _static(tokenizer: Tokenizer, path: Path, n_pieces: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return static embeddings of one language and its piece counts."""
+    lines, taken = [], 0
+    for line in read_lines(path):
+        lines.append(line)
+        taken += len(line)
+        if taken > _CHARS_FOR_COUNTS:
+            break
+    ids = [np.array(e.ids) for e in tokenizer.encode_batch(lines, add_special_tokens=False) if e.ids]
+    counts = np.bincount(np.concatenate(ids), minlength=n_pieces)
+    return cooccurrence_embeddings(ids, n_pieces=n_pieces), counts
+
+
+def _encode_pairs(tokenizer: Tokenizer, pairs: Sequence[ParallelPair]) -> list[tuple[np.ndarray, np.ndarray]]:
+    foreign = tokenizer.encode_batch([pair.text for pair in pairs], add_special_tokens=False)
+    english = tokenizer.encode_batch([pair.english for pair in pairs], add_special_tokens=False)
+    return [(np.array(f.ids), np.array(e.ids)) for f, e in zip(foreign, english, strict=True) if f.ids and e.ids]
+
+
+def save_checkpoint(model: XmodModel, head: torch.Tensor, folder: Path, *, metadata: Mapping) -> None:
+    """Write the Stanford ColBERT layout in half precision; the tokenizer's files must already be in `folder`.
+
+    Args:
+        head: (dim, hidden) linear layer without bias.
+        metadata: what `artifact.metadata` says (query_maxlen, doc_maxlen, attend_to_mask_tokens, ...).
+    """
+    tensors = {f"roberta.{name}": tensor for name, tensor in model.state_dict().items() if "position_ids" not in name}
+    tensors["linear.weight"] = head
+    halves = {name: tensor.detach().to("cpu", torch.float16).contiguous() for name, tensor in tensors.items()}
+    save_file(halves, folder / "model.safetensors.new", metadata={"format": "pt"})
+    (folder / "model.safetensors.new").replace(folder / "model.safetensors")
+    model.config.save_pretrained(folder)
+    (folder / "artifact.metadata").write_text(json.dumps({**metadata, "dim": head.shape[0]}, indent=1), encoding="utf-8")
+
+
+METADATA = {
+    "query_token_id": "[unused0]",
+    "doc_token_id": "[unused1]",
+    "query_token": "[Q]",
+    "doc_token": "[D]",
+    "similarity": "cosine",
+    "query_maxlen": 32,
+    "doc_maxlen": 256,
+    "attend_to_mask_tokens": True,
+    "mask_punctuation": True,
+    "interaction": "colbert",
+}  # colbert-xm's values (late-interaction facts, 1.1)
