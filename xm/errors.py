@@ -16,6 +16,10 @@ class CorpusError(XmError):
     """A file or text cannot be read as a corpus."""
 
 
+class TextError(XmError):
+    """A query or passage cannot be encoded: it is empty, or holds nothing the tokenizer can read."""
+
+
 class CheckpointError(XmError):
     """A checkpoint is missing, damaged, or of a layout that is not supported."""
 
