@@ -18,7 +18,8 @@ class CorpusLimits:
     max_bytes: int = 50_000_000
     max_passages: int = 50_000
     max_words: int = 160  # longer passages are split: 256 tokens (colbert-xm's doc_maxlen) hold about 160 words
-    max_word_chars: int = 1_000  # longer unbroken runs cannot be tokenised in reasonable time
+    max_word_chars: int = 1_000  # longer unbroken runs are kept and noted: models read only their beginning
+    max_run_chars: int = 100_000  # an unbroken run this long is data, not text: the file is refused
 
 
 # A free Space has 2 cores and 16 GB for all visitors: 2,000 passages index in under two minutes there.
@@ -48,3 +49,13 @@ class MapOptions:
     n_epochs: int = 200  # 5,000 tokens in seconds (stack-facts, section 4); 500 looks the same
     n_sample: int = 1_500  # corpus tokens behind query and hits: dense enough to show clusters, fast enough to wait for
     kinds: tuple[Kind, ...] = ("content", "marker", "mask")
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What is measured on judged queries, and how."""
+
+    measures: tuple[str, ...] = ("MRR@10", "R@100", "nDCG@10")  # design, section 9
+    depth: int = 100  # hits per query and method, what the measures look at; more where one of them looks deeper
+    single_vector: str | None = None  # checkpoint of the single-vector twin, by name or folder; its run costs an index
+    runs_out: str | None = None  # folder for one TREC run file a method
