@@ -53,7 +53,7 @@ def _write_teacher(folder):
     vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])}
     config = BertConfig(
         vocab_size=len(vocabulary), hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
-        max_position_embeddings=64, layer_norm_eps=1e-12,
+        max_position_embeddings=260, layer_norm_eps=1e-12,
     )  # fmt: skip
     BertModel(config).save_pretrained(folder)
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))

@@ -56,7 +56,7 @@ def xmod_config(bert: Mapping, *, languages: Sequence[str], vocab_size: int, red
 
 def model_from_bert(teacher: Path, config: XmodConfig, words: np.ndarray) -> XmodModel:
     """Copy every shared weight; `words` (vocab_size, hidden) become the word embeddings; adapters add zero."""
-    model = XmodModel(config)
+    model = XmodModel(config, add_pooling_layer=False)
     source = {name.removeprefix("bert."): tensor for name, tensor in load_file(teacher / "model.safetensors").items()}
     state = model.state_dict()
     for name, tensor in state.items():
@@ -107,17 +107,18 @@ def word_embeddings(
 def _english_embeddings(teacher: Path, tokenizer: Tokenizer) -> np.ndarray:
     """Embed each piece as the mean of the teacher's pieces it decomposes into; zero where there are none."""
     old = AutoTokenizer.from_pretrained(teacher)
+    old_ids = old.get_vocab()  # once: the tokenizer builds this dictionary anew at each look
     source = load_file(teacher / "model.safetensors")
     table = next(t for name, t in source.items() if name.endswith("word_embeddings.weight")).numpy()
     words = np.zeros((tokenizer.get_vocab_size(), table.shape[1]), dtype=np.float32)
     for piece, index in tokenizer.get_vocab().items():
         if piece in _BERT_SPECIALS:
-            words[index] = table[old.convert_tokens_to_ids(_BERT_SPECIALS[piece])]
+            words[index] = table[old_ids[_BERT_SPECIALS[piece]]]
             continue
         text = piece.removeprefix("▁")
         ids = old(text, add_special_tokens=False)["input_ids"]
-        if not piece.startswith("▁") and f"##{text}" in old.vocab:
-            ids = [old.vocab[f"##{text}"]]
+        if not piece.startswith("▁") and f"##{text}" in old_ids:
+            ids = [old_ids[f"##{text}"]]
         ids = [i for i in ids if i != old.unk_token_id]
         if ids:
             words[index] = table[ids].mean(axis=0)
