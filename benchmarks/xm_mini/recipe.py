@@ -51,7 +51,9 @@ def main() -> None:
         distilled,
         tuned,
         questions=args.data / "qa" / "train.en.jsonl.xz",
-        pairs=[pair for path in _parallel_files(args.data)[:-LEXICON_WEIGHT] for pair in read_parallel(path, LANGUAGES)],
+        pairs=[
+            pair for path in _parallel_files(args.data)[:-LEXICON_WEIGHT] for pair in read_parallel(path, LANGUAGES)
+        ],
         batch=recipes.FinetuneOptions(),
         options=LoopOptions(n_steps=args.finetune_steps, learning_rate=3e-5, save_every=60),
     )

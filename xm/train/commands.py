@@ -41,7 +41,9 @@ def _add_files(parser: argparse.ArgumentParser, names: tuple[str, ...]) -> None:
     }
     for name in names:
         parser.add_argument(f"--{name}", type=Path, required=True, help=helps[name])
-    parser.add_argument("--parallel", type=Path, nargs="*", default=[], help="TSV files; first line names the languages")
+    parser.add_argument(
+        "--parallel", type=Path, nargs="*", default=[], help="TSV files; first line names the languages"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

@@ -51,7 +51,9 @@ class Teacher:
 
         The mean direction is taken out first: shared by all tokens, it would make every cosine high.
         """
-        states = torch.cat([state for start in range(0, len(texts), 64) for state in self.hidden(texts[start : start + 64])])
+        states = torch.cat(
+            [state for start in range(0, len(texts), 64) for state in self.hidden(texts[start : start + 64])]
+        )
         mean = functional.normalize(states.mean(dim=0), dim=0)
         centred = states - states.mean(dim=0)
         centred = centred - (centred @ mean)[:, None] * mean
@@ -75,7 +77,9 @@ def batches_of(pairs: Sequence[ParallelPair], *, batch_size: int, seed: int) -> 
     return [batches[i] for i in generator.permutation(len(batches))]
 
 
-def distil_loss(student: LateInteraction, texts: Texts, teacher: Teacher, pairs: Sequence[ParallelPair]) -> tuple[Tensor, int]:
+def distil_loss(
+    student: LateInteraction, texts: Texts, teacher: Teacher, pairs: Sequence[ParallelPair]
+) -> tuple[Tensor, int]:
     """Return the loss of one batch of one language, and the student's tokens in it."""
     batch = texts.plain([pair.text for pair in pairs], pairs[0].code, length=_LENGTH)
     hidden = student.hidden(batch)
@@ -83,7 +87,9 @@ def distil_loss(student: LateInteraction, texts: Texts, teacher: Teacher, pairs:
     states = teacher.hidden([pair.english for pair in pairs])
     with torch.no_grad():
         padded = torch.nn.utils.rnn.pad_sequence(states, batch_first=True)
-        their_mask = torch.nn.utils.rnn.pad_sequence([torch.ones(len(s), dtype=torch.bool) for s in states], batch_first=True)
+        their_mask = torch.nn.utils.rnn.pad_sequence(
+            [torch.ones(len(s), dtype=torch.bool) for s in states], batch_first=True
+        )
         theirs = functional.normalize(student.head(padded), dim=-1)
         their_mean = torch.stack([state.mean(dim=0) for state in states])
     forth = maxsim_scores(ours, batch.attended, theirs, their_mask)

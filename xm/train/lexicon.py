@@ -2,7 +2,7 @@
 
 A piece of another language gets the mean of the English embeddings it translates to. Translations come from parallel
 sentences (IBM Model 1: Brown et al. 1993), and for pieces these do not cover from static embeddings of each language
-(PPMI and SVD: Levy et al. 2015) rotated onto the English ones (Procrustes; the idea of WECHSEL: Minixhofer et al. 2022).
+(PPMI and SVD: Levy et al. 2015) rotated onto the English ones (Procrustes; after WECHSEL: Minixhofer et al. 2022).
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,9 @@ _WINDOW = 4
 _N_NEIGHBORS = 8
 
 
-def cooccurrence_embeddings(sentences: Sequence[np.ndarray], *, n_pieces: int, dim: int = 200, seed: int = 0) -> np.ndarray:
+def cooccurrence_embeddings(
+    sentences: Sequence[np.ndarray], *, n_pieces: int, dim: int = 200, seed: int = 0
+) -> np.ndarray:
     """Embed the pieces of one language by what stands near them.
 
     Args:
@@ -59,7 +61,9 @@ def _ppmi(near: sparse.coo_matrix) -> sparse.csr_matrix:
     return sparse.csr_matrix((information[positive].astype(np.float32), cells), shape=near.shape)
 
 
-def translation_table(pairs: Sequence[tuple[np.ndarray, np.ndarray]], *, n_pieces: int, n_iter: int = 6) -> sparse.csr_matrix:
+def translation_table(
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]], *, n_pieces: int, n_iter: int = 6
+) -> sparse.csr_matrix:
     """Learn which English pieces a foreign piece translates to (IBM Model 1, EM).
 
     Args:

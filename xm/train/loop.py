@@ -44,13 +44,16 @@ class RunReport:
 
     @property
     def kwh(self) -> float:
+        """Energy in kWh: WATTS times the time."""
         return WATTS * self.seconds / 3.6e6
 
     @property
     def grams_co2(self) -> float:
+        """Carbon in grams of CO2 (colbert-xm, equation 10, with the product it means instead of the plus it prints)."""
         return self.kwh * GRAMS_PER_KWH
 
     def as_dict(self) -> dict:
+        """Return everything, with the assumptions, ready for JSON."""
         facts = {"n_steps": self.n_steps, "seconds": round(self.seconds, 1), "n_tokens": self.n_tokens}
         energy = {"kwh": round(self.kwh, 4), "grams_co2": round(self.grams_co2, 1), "watts_assumed": WATTS}
         return {**facts, "final_loss": round(self.final_loss, 4), **energy, "grams_per_kwh_assumed": GRAMS_PER_KWH}

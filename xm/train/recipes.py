@@ -100,7 +100,9 @@ def finetune(
     student.freeze([*student.adapters(), *student.embeddings()])
     triples = bm25_triples(read_questions(questions, WEB_QUESTIONS), seed=options.seed)
     order = np.random.default_rng(options.seed).permutation(len(triples))
-    parallel = batches_of(pairs, batch_size=batch.parallel_batch_size, seed=options.seed) if batch.parallel_every else []
+    parallel = (
+        batches_of(pairs, batch_size=batch.parallel_batch_size, seed=options.seed) if batch.parallel_every else []
+    )
 
     def step_loss(step: int) -> tuple[torch.Tensor, int]:
         if parallel and step % batch.parallel_every == batch.parallel_every - 1:
@@ -113,7 +115,9 @@ def finetune(
     return report
 
 
-def english_pairs(texts: Path, questions: Path, *, n_sentences: int = 10_000, n_questions: int = 8_000) -> list[ParallelPair]:
+def english_pairs(
+    texts: Path, questions: Path, *, n_sentences: int = 10_000, n_questions: int = 8_000
+) -> list[ParallelPair]:
     """Pair English sentences and questions with themselves, so that the new vocabulary learns English back."""
     sentences = english_sentences(language_files(texts, [ENGLISH])[ENGLISH], n_sentences)
     asked = [pair.question for pair in read_questions(questions, WEB_QUESTIONS)][:n_questions]

@@ -59,7 +59,9 @@ def train_tokenizer(
         raise TrainingError(f"no vocabulary of {vocab_size} pieces (--vocab-size) from these texts: {error}") from error
     processor = sentencepiece.SentencePieceProcessor(model_file=f"{prefix}.model")
     pieces = [
-        (processor.id_to_piece(i), processor.get_score(i)) for i in range(len(processor)) if not _is_special(processor, i)
+        (processor.id_to_piece(i), processor.get_score(i))
+        for i in range(len(processor))
+        if not _is_special(processor, i)
     ]
     for suffix in (".model", ".vocab"):
         Path(f"{prefix}{suffix}").unlink()

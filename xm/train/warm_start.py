@@ -157,7 +157,9 @@ def save_checkpoint(model: XmodModel, head: torch.Tensor, folder: Path, *, metad
     save_file(halves, folder / "model.safetensors.new", metadata={"format": "pt"})
     (folder / "model.safetensors.new").replace(folder / "model.safetensors")
     model.config.save_pretrained(folder)
-    (folder / "artifact.metadata").write_text(json.dumps({**metadata, "dim": head.shape[0]}, indent=1), encoding="utf-8")
+    (folder / "artifact.metadata").write_text(
+        json.dumps({**metadata, "dim": head.shape[0]}, indent=1), encoding="utf-8"
+    )
 
 
 METADATA = {
