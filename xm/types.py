@@ -4,9 +4,11 @@ Texts are ragged: padding and skipped tokens are dropped when they leave the enc
 Leaves out: anything that computes with torch, reads a file, or draws.
 """
 
+import csv
 import hashlib
+import io
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -147,13 +149,66 @@ class Alignment:
         """The sum of the contributions, added in float64."""
         return float(self.contribution.sum(dtype=np.float64))
 
+    def to_dict(self) -> dict[str, object]:
+        """Return what `xm explain --json` prints: one row per query token, whose similarities sum to the score."""
+        best = self.best.tolist()
+        rows = zip(self.query.tokens, self.query.kinds, best, self.contribution.tolist(), strict=True)
+        return {
+            "query": self.query.text,
+            "passage_id": self.passage_id,
+            "passage": self.passage.text,
+            "score": self.score,
+            "exact": self.exact,
+            "model": self.model,
+            "query_adapter": self.query.language.code,
+            "passage_adapter": self.passage.language.code,
+            "query_language": asdict(self.query.language),
+            "passage_language": asdict(self.passage.language),
+            "rows": [
+                {
+                    "token": token,
+                    "kind": kind,
+                    "best_token": self.passage.tokens[position],
+                    "best_index": position,
+                    "similarity": similarity,
+                }
+                for token, kind, position, similarity in rows
+            ],
+        }
+
+    def to_csv(self) -> str:
+        """Return the rows of `to_dict` as comma-separated values with a header line.
+
+        A token that a spreadsheet would run as a formula gets an apostrophe in front.
+        """
+        text = io.StringIO()
+        rows = self.to_dict()["rows"]
+        writer = csv.DictWriter(text, fieldnames=("token", "kind", "best_token", "best_index", "similarity"))
+        writer.writeheader()
+        for row in rows:
+            writer.writerow(row | {name: _plain_cell(row[name]) for name in ("token", "best_token")})
+        return text.getvalue()
+
+    def to_html(self) -> str:
+        """Return the alignment figure as one self-contained HTML page."""
+        from xm.figures import alignment as figure
+
+        return figure.html(self)
+
+    def show(self) -> None:
+        """Display the alignment figure in the notebook that runs this, or in a browser."""
+        from xm.figures import alignment as figure
+
+        figure.show(self)
+
 
 @dataclass(frozen=True, eq=False)
 class TokenMap:
     """Token embeddings laid out in two dimensions.
 
     xy: (n_tokens, 2) float32. One passage id ("" for the query), token, language and kind per point; `contexts` is
-    the text around each token; n_corpus_tokens is how many tokens the sample was drawn from.
+    the text around each token; n_corpus_tokens is how many tokens the sample was drawn from; the last n_sample points
+    are that sample, those before it belong to the query and its hits.
     """
 
     xy: np.ndarray
@@ -166,6 +221,12 @@ class TokenMap:
     method: Literal["pca", "umap"]
     seed: int
     n_corpus_tokens: int
+    n_sample: int = 0
+
+
+def _plain_cell(text: str) -> str:
+    """Keep a spreadsheet from reading a text as a formula; a single sign ("-") is none."""
+    return f"'{text}" if len(text) > 1 and text[0] in "=+-@\t\r" else text
 
 
 def digest_of(parts: Iterable[str]) -> str:
