@@ -182,3 +182,11 @@ def test_what_cannot_be_shown_is_an_error(index: FlatIndex, query: TokenEmbeddin
 
 def test_warming_up_does_no_harm() -> None:
     token_map.warm_up()
+
+
+def test_the_last_points_are_the_sample_of_the_corpus(index: FlatIndex, query: TokenEmbeddings) -> None:
+    found = build_map(index, query, ["p3", "p4"], options=QUICK, method="pca")
+    assert found.n_sample == QUICK.n_sample
+    sample = found.passage_ids[-found.n_sample :]
+    assert not {"", "p3", "p4"} & set(sample)
+    assert set(found.passage_ids[: -found.n_sample]) == {"", "p3", "p4"}

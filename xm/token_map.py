@@ -33,6 +33,7 @@ class _Points:
     passage_ids: list[str]
     texts: list[TokenEmbeddings]
     token_indices: list[int]
+    n_sample: int
     n_corpus_tokens: int
 
     @property
@@ -81,6 +82,7 @@ def build_map(
         method=method,
         seed=options.seed,
         n_corpus_tokens=points.n_corpus_tokens,
+        n_sample=points.n_sample,
     )
 
 
@@ -129,7 +131,7 @@ def _gather(
     if not points:
         raise XmError(f"no token is of a kind the map shows ({', '.join(options.kinds) or 'none'}); choose more kinds")
     ids, texts, indices = (list(column) for column in zip(*points, strict=True))
-    return _Points(ids, texts, indices, n_corpus_tokens)
+    return _Points(ids, texts, indices, len(sampled), n_corpus_tokens)
 
 
 def _sample(index: FlatIndex, shown: Sequence[str], options: MapOptions) -> tuple[list[tuple[int, int]], int]:

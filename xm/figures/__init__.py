@@ -1,0 +1,1 @@
+"""Figures: one value in, one figure out; they compute layout and nothing else."""
