@@ -1,0 +1,42 @@
+"""The tokenizer that training makes: XLM-R's ids, lower case, offsets into the text as typed."""
+
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer
+
+from xm.train.tokenizer import train_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    english, greek = folder / "en.txt", folder / "el.txt"
+    english.write_text("the cat sleeps on the warm roof\nthe dog runs in the garden\n" * 50, encoding="utf-8")
+    greek.write_text("η γάτα κοιμάται στη ζεστή στέγη\nο σκύλος τρέχει στον κήπο\n" * 50, encoding="utf-8")
+    return train_tokenizer({"en_XX": english, "el_GR": greek}, folder / "out", vocab_size=50)
+
+
+def test_special_tokens_have_the_ids_of_xlm_r_and_mask_comes_last(tokenizer: Tokenizer) -> None:
+    assert [tokenizer.token_to_id(token) for token in ("<s>", "<pad>", "</s>", "<unk>")] == [0, 1, 2, 3]
+    assert tokenizer.token_to_id("<mask>") == tokenizer.get_vocab_size() - 1 == 49
+
+
+def test_case_does_not_matter_and_offsets_point_into_the_text_as_typed(tokenizer: Tokenizer) -> None:
+    upper, lower = tokenizer.encode("The  CAT sleeps"), tokenizer.encode("the cat sleeps")
+    assert upper.ids == lower.ids
+    spans = [upper.offsets[i] for i, piece in enumerate(upper.tokens) if piece not in ("<s>", "</s>")]
+    covered = "".join("The  CAT sleeps"[start:end] for start, end in spans)
+    assert covered.replace(" ", "") == "TheCATsleeps"
+
+
+def test_a_character_never_seen_is_unknown_and_not_lost(tokenizer: Tokenizer) -> None:
+    assert tokenizer.token_to_id("<unk>") in tokenizer.encode("cat ☃").ids
+
+
+def test_only_the_three_files_that_transformers_reads_are_left(tmp_path: Path) -> None:
+    text = tmp_path / "en.txt"
+    text.write_text("one two three four five six seven\n" * 30, encoding="utf-8")
+    train_tokenizer({"en_XX": text}, tmp_path / "out", vocab_size=24)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}
