@@ -27,7 +27,7 @@ FONT = "#767d88"  # in the middle: about 4 to 1 on white as on near-black, since
 
 _METHODS = {
     "pca": ("PCA", "exact projection on two directions"),
-    "umap": ("UMAP", "approximate: neighbours are kept, distances are not"),
+    "umap": ("UMAP", "approximate: only neighbourhoods are kept"),
 }
 
 
@@ -83,7 +83,7 @@ def _layout(token_map: TokenMap) -> go.Layout:
         height=HEIGHT,
         margin={"l": 8, "r": 8, "t": 92, "b": 8},
         xaxis=hidden,
-        yaxis={**hidden, "scaleanchor": "x"},
+        yaxis=hidden,  # stretched to the room there is: distances mean little, and one stray token would waste it
         hovermode="closest",
         hoverlabel={"align": "left"},
         dragmode="pan",
