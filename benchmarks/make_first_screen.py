@@ -47,9 +47,10 @@ def main() -> None:
         aligned = maxsim.align(encoded_query, encoded_passage, passage_id=passage_id, model=encoder.model)
         title = f"{_name(query)} → {_name(passage)}"
         examples.append({"title": title, "payload": figure.payload(aligned)})
-    lines = ",\n".join(json.dumps(example, ensure_ascii=False, separators=(",", ":")) for example in examples)
-    arguments.out.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
     facts = {"model": encoder.model, "revision": encoder.revision, "precision": encoder.precision}
+    lines = ",\n".join(json.dumps(example, ensure_ascii=False, separators=(",", ":")) for example in examples)
+    # One example a line, so that a change of one is a change of one line.
+    arguments.out.write_text(f'{json.dumps(facts)[:-1]}, "examples": [\n{lines}\n]}}\n', encoding="utf-8")
     sizes = {"examples": len(examples), "bytes": arguments.out.stat().st_size}
     print(json.dumps({"file": str(arguments.out), **facts, **sizes}))
 

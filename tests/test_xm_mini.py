@@ -32,7 +32,7 @@ def test_it_is_what_its_card_says() -> None:
 
 def test_the_first_screen_shows_what_this_checkpoint_computes(encoder: Encoder) -> None:
     """A first screen left over from another checkpoint would show numbers that nobody can get again."""
-    for example in json.loads((ROOT / "assets" / "first_screen.json").read_text(encoding="utf-8")):
+    for example in json.loads((ROOT / "assets" / "first_screen.json").read_text(encoding="utf-8"))["examples"]:
         payload = example["payload"]
         texts = [payload[side]["text"] for side in ("query", "passage")]
         query, passage = (

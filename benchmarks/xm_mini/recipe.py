@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("teacher", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--finetune-steps", type=int, default=360)
+    parser.add_argument("--finetune-steps", type=int, default=330)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import FakeEncoder, corpus
+from xm.errors import XmError
 from xm.search import Searcher, build_index
 from xm.ui.session import Session, SessionExpired, SessionStore, new_id
 
@@ -98,18 +99,28 @@ def test_a_shared_sample_counts_for_nobody() -> None:
 
 
 def test_leaving_keeps_the_data_for_a_moment_and_coming_back_keeps_it(store: SessionStore, clock: Clock) -> None:
-    session = own(store.of("a"))
-    store.enter("page", "a")
+    session_id = store.enter("page")
+    session = own(store.of(session_id))
     store.leave("page")
     clock.now += 4
-    assert store.of("a") is session
+    assert store.of(session_id) is session
     clock.now += 6
-    assert store.of("a") is session
-    store.enter("page", "a")
+    assert store.of(session_id) is session
+
+
+def test_the_data_of_one_who_left_goes_after_the_grace_time(store: SessionStore, clock: Clock) -> None:
+    session_id = store.enter("page")
+    own(store.of(session_id))
     store.leave("page")
+    store.leave("a page nobody opened")
     clock.now += 6
     with pytest.raises(SessionExpired):
-        store.of("a")
+        store.of(session_id)
+
+
+def test_a_page_without_an_id_gets_no_session_that_others_could_share(store: SessionStore) -> None:
+    with pytest.raises(XmError, match="still starting"):
+        store.of("")
 
 
 def test_forgetting_deletes_index_and_uploaded_file(store: SessionStore, tmp_path: Path) -> None:

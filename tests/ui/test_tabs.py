@@ -4,6 +4,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from tests.fakes import FakeEncoder
 from tests.ui.pages import HOSTILE, WaitingEncoder, examples, quick_umap, small_sample, write_hostile_corpus
 from xm.encoder.hub import MINI_FOLDER, revision_of
 from xm.errors import CheckpointError, LanguageError, XmError
@@ -288,6 +290,23 @@ def test_a_file_in_an_old_encoding_is_read_and_the_page_says_so(shared: Shared, 
     assert any("cp1252" in note for note in upload(shared, path)["notes"])
 
 
+def test_passages_without_an_adapter_are_named_before_anything_is_encoded(shared: Shared, tmp_path: Path) -> None:
+    small = FakeEncoder(model="small", languages=("en_XX", "de_DE"))
+    of_two = replace(shared, load_encoder=lambda model: small, model="small")
+    path = tmp_path / "mixed.csv"
+    path.write_text("id,text,language\na,The fox is red,en\nb,Le renard est roux,fr\n", encoding="utf-8")
+    shown = upload(of_two, path)
+    assert shown["kind"] == "error"
+    assert "b was taken for French (fr_XX), for which small has no adapter" in shown["text"]
+    assert small.n_encoded == 0
+
+
+def test_a_small_checkpoints_languages_are_expected_of_short_texts() -> None:
+    small = FakeEncoder(model="small", languages=("en_XX", "de_DE"))
+    aligned = verbs.explain_texts(small, ("plants store energy", "Pflanzen speichern Energie."), ("auto", "auto"))
+    assert (aligned.query.language.code, aligned.passage.language.code) == ("en_XX", "de_DE")
+
+
 def test_no_file_and_an_unknown_corpus_are_errors(shared: Shared) -> None:
     with pytest.raises(XmError, match="No file was chosen"):
         list(search.use_corpus(shared, "v", "upload", None, "auto"))
@@ -366,7 +385,7 @@ def test_a_missing_or_damaged_checkpoint_is_a_message_and_the_page_still_opens(t
     shown = last(handler("v", "some words", "en", "other words", "en"))
     assert shown[0]["kind"] == "error"
     assert "no checkpoint is there" in shown[0]["text"]
-    warm_up(broken, pause_seconds=0)
+    warm_up(broken, wait_seconds=0, pause_seconds=0)
 
 
 def test_undetectable_languages_say_that_they_are_chosen_by_hand() -> None:
@@ -421,7 +440,7 @@ def test_the_endpoints_return_json_as_the_command_line_prints_it(shared: Shared)
 def test_warming_up_loads_the_encoder_and_opens_the_sample(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
     warmed = []
     monkeypatch.setattr("xm.token_map.warm_up", lambda: warmed.append("umap"))
-    warm_up(shared, pause_seconds=0)
+    warm_up(shared, wait_seconds=0, pause_seconds=0)
     assert warmed == ["umap"]
     assert shared.samples.ready("parallel", shared.load_encoder("xm-mini")) is not None
 

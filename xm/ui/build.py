@@ -18,7 +18,7 @@ from xm.options import DEFAULT_MODEL, CorpusLimits, limits_here
 from xm.ui import joins, models, words
 from xm.ui.api import add_endpoints
 from xm.ui.first_screen import Example, read_examples
-from xm.ui.session import SessionStore, new_id
+from xm.ui.session import SessionStore
 from xm.ui.shared import ROOT, SAMPLES, SampleShelf, Shared
 from xm.ui.tabs import explain, search
 from xm.ui.tabs import map as token_map
@@ -57,12 +57,13 @@ def launch(host: str | None = None, port: int | None = None, model: str | None =
     Raises:
         XmError: the port cannot be used.
     """
-    shared = _share(model, None, None)
+    shared, where = _share(model, None, None), address(host, port)
     page = _build(shared, read_examples())
     try:
-        page.launch(**launch_options(shared.limits), **address(host, port), prevent_thread_lock=True)
+        page.launch(**launch_options(shared.limits), **where, prevent_thread_lock=True)
     except OSError as error:
-        raise XmError(words.PORT_TAKEN.format(reason=error)) from error
+        named = f"{where['server_name']}:{where['server_port'] or '7860 to 7959'}"
+        raise XmError(words.PORT_TAKEN.format(where=named)) from error
     threading.Thread(target=warm_up, args=(shared,), name="xm-warm-up", daemon=True).start()
     try:
         page.block_thread()
@@ -92,7 +93,7 @@ def launch_options(limits: CorpusLimits) -> dict[str, Any]:
         "run_history": False,
         "enable_monitoring": False,
         "show_error": False,
-        "footer_links": [],
+        "footer_links": ["api"],
         # The reader refuses what is over the limit with a message of its own; Gradio only stops what is far over.
         "max_file_size": 2 * limits.max_bytes,
         "quiet": False,
@@ -115,7 +116,8 @@ def _build(shared: Shared, examples: tuple[Example, ...]) -> gr.Blocks:
     """Lay out the page and join its tabs."""
     codes = models.codes_of(shared.model)
     with gr.Blocks(title=words.TITLE, analytics_enabled=False, delete_cache=(3600, 3600)) as page:
-        session_id = gr.State(new_id, delete_callback=shared.sessions.forget)
+        add_endpoints(shared)  # before the tabs, whose handlers would take their names
+        session_id = gr.State("", delete_callback=shared.sessions.forget)
         gr.Markdown(f"# {words.TITLE}\n\n{words.LEAD}", elem_id="xm-lead")
         with gr.Tabs(selected="explain", elem_id="xm-tabs") as tabs:
             with gr.Tab(words.EXPLAIN_TAB, id="explain"):
@@ -131,7 +133,6 @@ def _build(shared: Shared, examples: tuple[Example, ...]) -> gr.Blocks:
         joins.map_follows_search(shared, session_id, map_tab, mapped, searching)
         joins.delete_empties_all(shared, session_id, delete, searching, mapped)
         joins.notice_coming_and_going(shared, session_id, page)
-        add_endpoints(shared)
     return page
 
 

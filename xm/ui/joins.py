@@ -56,8 +56,8 @@ def delete_empties_all(
 
 
 def notice_coming_and_going(shared: Shared, session_id: gr.State, page: gr.Blocks) -> None:
-    """Tie a page to its session, so that closing the page ends the session soon."""
-    page.load(guarded(enter, shared, n_outputs=0), session_id, None, **LIGHT, **PLUMBING)
+    """Give each page its session when it opens, and end it soon after it closes."""
+    page.load(guarded(enter, shared, n_outputs=1), None, session_id, **LIGHT, **PLUMBING)
     page.unload(guarded(leave, shared, n_outputs=0))
 
 
@@ -66,7 +66,7 @@ def footer(shared: Shared) -> gr.Button:
     minutes = shared.sessions.ttl_seconds / 60
     text = words.PRIVATE_SPACE.format(minutes=minutes) if os.environ.get("SPACE_ID") else words.PRIVATE_LOCAL
     with gr.Row(elem_id="xm-footer"):
-        gr.Markdown(f"{text} [{words.API_LINK}](?view=api)")
+        gr.Markdown(text)
         return gr.Button(words.DELETE, size="sm", elem_id="xm-delete", min_width=140, scale=0)
 
 
@@ -83,9 +83,10 @@ def delete_data(shared: Shared, session_id: str) -> tuple[Any, ...]:
     return notice(words.DELETED), notice(kind="idle"), None, None, notice(kind="idle"), None
 
 
-def enter(shared: Shared, session_id: str, request: gr.Request) -> None:
-    """Remember which page shows which session."""
-    shared.sessions.enter(request.session_hash or "", session_id)
+def enter(shared: Shared, request: gr.Request) -> str:
+    """Give a page that was opened an id of its own."""
+    shared.visited.set()
+    return shared.sessions.enter(request.session_hash or "")
 
 
 def leave(shared: Shared, request: gr.Request) -> None:

@@ -110,7 +110,10 @@ class SessionStore:
 
         Raises:
             SessionExpired: once, if the visitor's own data was deleted since the last call.
+            XmError: the id is empty: the page has not been given one yet, and visitors must not share one.
         """
+        if not session_id:
+            raise XmError(words.NO_SESSION)
         with self._lock:
             self._sweep()
             if session_id in self._expired:
@@ -136,10 +139,12 @@ class SessionStore:
         for session_id in list(self._sessions):
             self.forget(session_id)
 
-    def enter(self, page_hash: str, session_id: str) -> None:
-        """Remember which page of a browser shows a session, so that closing it can be noticed."""
+    def enter(self, page_hash: str) -> str:
+        """Make the id of a page that was opened; `page_hash` is Gradio's name for it, which `leave` will know."""
+        session_id = new_id()
         with self._lock:
             self._by_page[page_hash] = session_id
+        return session_id
 
     def leave(self, page_hash: str) -> None:
         """Note that a page was closed; the session goes after the grace time unless it is used again."""

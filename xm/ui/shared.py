@@ -31,7 +31,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Shared:
-    """What the handlers of every visitor are given. loaded: models that are quick to get now."""
+    """What the handlers of every visitor are given.
+
+    loaded: models that are quick to get now. visited: set once a page is on somebody's screen.
+    """
 
     load_encoder: "Callable[[str], Encoder]"
     model: str
@@ -39,6 +42,7 @@ class Shared:
     sessions: SessionStore
     samples: "SampleShelf"
     loaded: set[str] = field(default_factory=set)
+    visited: threading.Event = field(default_factory=threading.Event)
 
 
 class SampleShelf:

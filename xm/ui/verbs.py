@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from xm import maxsim
 from xm.corpus import read_corpus
 from xm.errors import CorpusError, LanguageError, XmError
-from xm.languages import choose, detect
+from xm.languages import LANGUAGES, choose, detect
 from xm.search import Searcher, build_index
-from xm.types import Alignment, SearchResult
+from xm.types import Alignment, Corpus, SearchResult
 from xm.ui import words
 from xm.ui.progress import watch
 from xm.ui.session import Session
@@ -87,6 +87,7 @@ def use_upload(shared: Shared, session: Session, path: str | Path | None, langua
     yield show(words.READING.format(name=Path(path).name))
     corpus = read_corpus(path, language=language, limits=shared.limits)
     encoder = yield from encoder_of(shared, session, show=show)
+    _check_adapters(corpus, encoder)
     index = yield from watch(
         lambda report: build_index(corpus, encoder, on_progress=report), cancel=session.cancel, show=show
     )
@@ -116,6 +117,16 @@ def explain_hit(session: Session, passage_id: str) -> Alignment:
     return session.alignment
 
 
+def _check_adapters(corpus: Corpus, encoder: "Encoder") -> None:
+    """Refuse a corpus with passages the model has no adapter for, naming them: often one short line misread."""
+    if not encoder.languages:
+        return
+    missing = [passage for passage in corpus.passages if passage.language.code not in encoder.languages]
+    if missing:
+        codes = sorted({passage.language.code for passage in missing})
+        raise LanguageError(words.no_adapters([passage.passage_id for passage in missing], codes, encoder.model))
+
+
 def top_alignment(session: Session) -> Alignment:
     """Align the visitor's last query with its first hit."""
     return session.searcher.explain(session.result.query, session.result.hits[0])
@@ -131,7 +142,9 @@ def explain_texts(encoder: "Encoder", texts: tuple[str, str], codes: tuple[str, 
     """
     query = check_query(texts[0])
     passage = check_text(texts[1], words.PASSAGE_WORD, max_chars=MAX_PASSAGE_CHARS)
-    query_language, passage_language = choose(query, codes[0]), choose(passage, codes[1])
+    # A small checkpoint's languages are likelier than the others it could not encode anyway.
+    prior = encoder.languages if len(encoder.languages) < len(LANGUAGES) else ()
+    query_language, passage_language = choose(query, codes[0], prior=prior), choose(passage, codes[1], prior=prior)
     encoded_query = encoder.encode_query(query, query_language)
     encoded_passage = encoder.encode_passages([passage], [passage_language])[0]
     return maxsim.align(encoded_query, encoded_passage, model=encoder.model)

@@ -12,15 +12,18 @@ from xm.ui import words
 from xm.ui.shared import Shared
 
 _log = logging.getLogger(__name__)
-_PAUSE_SECONDS = 1.5  # the first page loads meanwhile; importing torch would hold Python's lock against it
+_WAIT_SECONDS = 15.0  # for somebody to come; then it begins without anybody
+_PAUSE_SECONDS = 1.0  # the first page paints meanwhile; importing torch would hold Python's lock against it
 
 
-def warm_up(shared: Shared, *, pause_seconds: float = _PAUSE_SECONDS) -> None:
+def warm_up(shared: Shared, *, wait_seconds: float = _WAIT_SECONDS, pause_seconds: float = _PAUSE_SECONDS) -> None:
     """Load the encoder, open or build the first sample's index, compile UMAP. What fails says so when it is used."""
+    shared.visited.wait(wait_seconds)
     time.sleep(pause_seconds)
     begun = time.perf_counter()
     try:
         encoder = shared.load_encoder(shared.model)
+        shared.loaded.add(shared.model)
         shared.samples.open(words.FIRST_SAMPLE, encoder, report=lambda progress: time.sleep(0))
     except XmError as error:
         _log.warning("warming up stopped: %s", error)

@@ -68,6 +68,11 @@ RESULTS = {
     "most": "20 % or more",
 }
 
+NO_ADAPTER = (
+    "{passages} taken for {languages}, for which {model} has no adapter. "
+    "Choose the language of your file by hand, or another model below."
+)
+
 # Map
 MAP_TAB = "Map"
 MAP_LEAD = (
@@ -102,6 +107,7 @@ SESSION_EXPIRED = (
     "Your corpus was deleted: it was not used for {minutes} minutes, or its room was needed. "
     "Choose a corpus and press “Use this corpus”."
 )
+NO_SESSION = "The page is still starting. Try again in a moment."
 TEXT_EMPTY = "The {what} is empty. Type a few words."
 TEXT_TOO_LONG = "The {what} has {n_chars:,} characters; at most {max_chars:,} are taken. Shorten it."
 TEXT_BROKEN = "The {what} holds half of a character (U+{code}). Type it anew; copying cut a symbol in two."
@@ -116,7 +122,9 @@ UNKNOWN_CORPUS = "There is no corpus called {key!r}; it is one of {known}."
 UNKNOWN_MODEL = "{model} is not offered here. Start the page with --model to use another checkpoint."
 PORT_BAD = "The port {port!r} is not a number. Set PORT to a number from 1 to 65535."
 BAD_K = "k is {k}; ask for 1 to {max_k} hits."
-PORT_TAKEN = "The page cannot start: {reason} Choose another port with --port."
+PORT_TAKEN = (
+    "{where} cannot be used: most likely another program listens there. Choose another port with --port or PORT."
+)
 
 # Footer
 PRIVATE_LOCAL = (
@@ -128,7 +136,6 @@ PRIVATE_SPACE = (
 )
 DELETE = "Delete my data"
 DELETED = "Your file, your index and your results are deleted."
-API_LINK = "API"
 
 SOURCES = {"given": "given", "detected": "detected", "inherited": "inherited"}
 _STAGES = {"encode": "Encoding", "write": "Laying out"}
@@ -177,3 +184,11 @@ def other_language(what: str, chosen: str, read: str) -> str:
 def sentences(*parts: str) -> str:
     """Join what the core and the page say, each ended by a full stop."""
     return " ".join(part if part.endswith((".", "…", "?", "!")) else f"{part}." for part in parts if part)
+
+
+def no_adapters(passage_ids: list[str], codes: list[str], model: str) -> str:
+    """Say which passages the model cannot encode; their languages may only have been guessed."""
+    shown = ", ".join(passage_ids[:5]) + (f" and {len(passage_ids) - 5:,} more" if len(passage_ids) > 5 else "")
+    passages = f"{shown} {'was' if len(passage_ids) == 1 else 'were'}"
+    languages = ", ".join(f"{LANGUAGES[code].name} ({code})" for code in codes)
+    return NO_ADAPTER.format(passages=passages, languages=languages, model=model)

@@ -48,11 +48,11 @@ def tab(shared: Shared, session_id: gr.State, *, examples: tuple[Example, ...], 
         buttons = [gr.Button(example.title, size="sm", min_width=60) for example in examples]
     with gr.Row(elem_classes=["xm-pair"]):
         with gr.Column(min_width=280):
-            query = text_box(words.QUERY, elem_id="explain-query", lines=3, max_lines=5, placeholder=words.QUERY_HINT)
+            query = text_box(words.QUERY, elem_id="explain-query", lines=2, max_lines=4, placeholder=words.QUERY_HINT)
             query_adapter = adapter_menu(words.QUERY_ADAPTER, codes, elem_id="explain-query-adapter")
         with gr.Column(min_width=280):
             passage = text_box(
-                words.PASSAGE, elem_id="explain-passage", lines=3, max_lines=7, placeholder=words.PASSAGE_HINT
+                words.PASSAGE, elem_id="explain-passage", lines=2, max_lines=6, placeholder=words.PASSAGE_HINT
             )
             passage_adapter = adapter_menu(words.PASSAGE_ADAPTER, codes, elem_id="explain-passage-adapter")
     go = gr.Button(words.EXPLAIN, variant="primary", elem_id="explain-go", elem_classes=["xm-go"])
