@@ -8,5 +8,6 @@ import logging
 from xm.ui import launch
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("xm").setLevel(logging.INFO)
     launch()

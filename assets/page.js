@@ -114,13 +114,17 @@ window.XmPage = (() => {
     const list = make("ol", "xm-hits");
     list.append(...value.hits.map((hit) => hitItem(hit, value.words, open)));
     element.append(head, list);
-    preload(window.XmPage.mapLibrary);
+    prepareMap();
   };
 
-  /** Fetch a module of Gradio's ahead of its use (the map's drawing library is 4.6 MB). */
-  const preload = (path) => {
-    if (!path || document.querySelector(`link[href="${path}"]`)) return;
-    document.head.append(make("link", "", null, { rel: "modulepreload", href: path }));
+  /** Load the map's drawing library (4.6 MB) in an idle moment after the first search: then the map is there at once. */
+  const prepareMap = () => {
+    const path = window.XmPage.mapLibrary;
+    window.XmPage.mapLibrary = "";
+    if (!path) return;
+    const idle = window.requestIdleCallback || ((task) => setTimeout(task, 200));
+    // If it fails, Gradio fetches the library itself when the map is opened.
+    setTimeout(() => idle(() => import(path).catch(() => {})), 2500);
   };
 
   /** After a hit was opened: bring its figure into view and put the keyboard there. */

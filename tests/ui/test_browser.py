@@ -3,9 +3,7 @@
 Skipped where there is no browser; a failure where CI is set, for there must be one.
 """
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,35 +17,6 @@ from xm.ui.shared import SAMPLES
 
 LIMITS = CorpusLimits(max_bytes=200_000, max_passages=40)
 PATIENCE = 30_000  # milliseconds; a machine that trains beside the tests is slow
-
-
-def find_browser() -> str | None:
-    """The browser's path: CHROMIUM if set, Debian's, or whatever is on the path."""
-    named = [os.environ.get("CHROMIUM", ""), "/usr/bin/chromium"]
-    found = [path for path in named if path and Path(path).is_file()]
-    return found[0] if found else shutil.which("chromium") or shutil.which("google-chrome")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A headless Chromium."""
-    path = find_browser()
-    if path is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI is set, and no browser is here; install chromium")
-        pytest.skip("no Chromium on this machine")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
-            executable_path=path,
-            # Every name but this machine's resolves to nothing. (playwright's route would switch the cache off.)
-            args=[
-                *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
-                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-            ],
-        )
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +146,16 @@ def test_the_first_screen_is_filled_without_typing_and_without_a_model(visitor: 
     visitor.wait_for_text("#explain-figure", "how do vaccines work?")
     assert visitor.page.locator("#explain-figure [dir=rtl]").count() > 0
     assert loads == []
+
+
+def test_a_number_in_a_cell_keeps_the_ink_that_stands_out_from_its_cell(visitor: Visitor) -> None:
+    """Gradio's own stylesheet colours every element inside its prose, and once made them dark on dark."""
+    inks = visitor.page.evaluate(
+        """() => [...document.querySelectorAll(".xm-alignment .winner > *")].map((number) =>
+          [getComputedStyle(number).color, getComputedStyle(number.parentElement).color])"""
+    )
+    assert inks
+    assert all(own == of_cell for own, of_cell in inks)
 
 
 def test_typed_texts_are_explained_on_enter_and_the_sum_equals_the_score(visitor: Visitor) -> None:
