@@ -11,6 +11,7 @@ from xm.encoder import Encoder, inspect_checkpoint, load_encoder
 from xm.languages import find_code
 from xm.maxsim import align
 from xm.options import EncodeOptions
+from xm.search import align_texts
 from xm.types import LanguageGuess
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,3 +60,9 @@ def test_a_word_finds_its_translation(encoder, query, code, word, passage, passa
     row = next(w.token_ids[0] for w in aligned.query_words if w.text == word)
     start, end = embeddings.offsets[aligned.best[row]]
     assert passage[start:end] and passage[start:end] in partner
+
+
+def test_a_short_query_is_not_read_as_a_language_it_has_no_adapter_for() -> None:
+    """Alone, "plants store energy" reads like Norwegian."""
+    aligned = align_texts("plants store energy", "Les plantes stockent l'énergie sous forme d'amidon.")
+    assert (aligned.query.language.code, aligned.passage.language.code) == ("en_XX", "fr_XX")

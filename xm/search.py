@@ -17,7 +17,7 @@ from xm.corpus import read_corpus
 from xm.errors import CorpusError, IndexFolderError, LanguageError, TextError, XmError
 from xm.index.flat import FlatIndex, build_flat
 from xm.index.store import FORMAT_VERSION, is_index_folder, open_index, save_index
-from xm.languages import choose
+from xm.languages import LANGUAGES, choose
 from xm.maxsim import align
 from xm.options import DEFAULT_MODEL
 from xm.types import Alignment, Corpus, Hit, LanguageGuess, SearchResult, TokenEmbeddings
@@ -205,14 +205,17 @@ def align_texts(
     """
     from xm.encoder import load_encoder
 
-    passage_guess = choose(_readable(passage, "passage"), passage_language)
+    encoder = load_encoder(model)
+    # A small checkpoint's languages are likelier than those it has no adapter for.
+    prior = encoder.languages if len(encoder.languages) < len(LANGUAGES) else ()
+    passage_guess = choose(_readable(passage, "passage"), passage_language, prior=prior)
+    nearer_first = dict.fromkeys((passage_guess.code, *prior)) if prior else ()
     try:
-        query_guess = choose(_readable(query, "query"), query_language)
+        query_guess = choose(_readable(query, "query"), query_language, prior=tuple(nearer_first))
     except LanguageError:
         if query_language != "auto":
             raise
         query_guess = LanguageGuess(passage_guess.code, passage_guess.probability, "inherited", passage_guess.margin)
-    encoder = load_encoder(model)
     encoded = encoder.encode_passages([passage], [passage_guess])[0]
     return align(encoder.encode_query(query, query_guess), encoded, model=encoder.model)
 

@@ -87,7 +87,7 @@ def launch_options(limits: CorpusLimits) -> dict[str, Any]:
     """Everything Gradio is told at the start: our own look, no request to any host, nothing kept in the browser."""
     return {
         "theme": _theme(),
-        "css": figure.stylesheet() + (ROOT / "assets" / "app.css").read_text(encoding="utf-8"),
+        "css": figure.stylesheet(),
         "head": _head(limits),
         "ssr_mode": False,
         "run_history": False,
@@ -160,13 +160,17 @@ def _theme() -> gr.themes.Base:
 
 
 def _head(limits: CorpusLimits) -> str:
-    """The scripts of the page, inline: nothing is fetched."""
+    """The page's own style and scripts, inline: nothing is fetched.
+
+    The style stands here and not in `css`, whose selectors Gradio rewrites so that they cannot reach its outer frame.
+    """
+    style = (ROOT / "assets" / "app.css").read_text(encoding="utf-8")
     page_script = (ROOT / "assets" / "page.js").read_text(encoding="utf-8")
     # JSON in a script element: `<` escaped, or a text could end the element.
     message = json.dumps(words.FILE_TOO_LARGE).replace("<", "\\u003c")
     start = f"window.XmPage.limitUploads({limits.max_bytes}, {message});"
     start += f"window.XmPage.mapLibrary = {json.dumps(_map_library())};"
-    return f"<script>{figure.script()}</script>\n<script>{page_script}\n{start}</script>"
+    return f"<style>{style}</style>\n<script>{figure.script()}</script>\n<script>{page_script}\n{start}</script>"
 
 
 def _map_library() -> str:
