@@ -117,7 +117,7 @@ def evaluate_set(questions: QuestionSet, encoder: "Encoder", options: EvaluateOp
         "language": questions.corpus.languages[0],
         "n_questions": result["queries"],
         "n_passages": len(questions.corpus.passages),
-        "n_passages_cut": int((index.n_unseen > 0).sum()),
+        "n_passages_cut": int((index.table.n_unseen > 0).sum()),
         "n_tokens": index.n_tokens,
         "dim": index.dim,
         "runs": result["runs"],

@@ -69,6 +69,15 @@ def test_the_entries_used_longest_ago_are_removed_first(folder: Path) -> None:
     assert [cache.read("map", name) is None for name in ("newest", "oldest")] == [False, True]
 
 
+def test_what_lies_in_folders_of_an_entry_counts_too(folder: Path) -> None:
+    keep("map", "a")
+    inner = cache.entry_folder("map", "a") / "generation"
+    inner.mkdir()
+    (inner / "vectors.npy").write_bytes(bytes(20_000))
+    cache.trim(max_bytes=20_000)
+    assert cache.read("map", "a") is None
+
+
 def test_other_things_in_the_folder_are_left_alone(folder: Path) -> None:
     (folder / "thesis").mkdir(parents=True)
     (folder / "thesis" / "chapter.txt").write_text("years of work", encoding="utf-8")

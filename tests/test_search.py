@@ -246,7 +246,7 @@ def test_an_indexs_own_passages_can_be_read_as_a_corpus(
     searcher: Searcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_index(searcher.index, tmp_path / "index")
-    corpus = xm.read_corpus(tmp_path / "index" / "passages.jsonl")
+    corpus = xm.read_corpus(tmp_path / "index" / "generation-000001" / "passages.jsonl")
     assert [(p.passage_id, p.text, p.language.code) for p in corpus.passages] == [
         (p.passage_id, p.text, p.language.code) for p in searcher.index.corpus.passages
     ]

@@ -89,7 +89,7 @@ def test_the_same_seed_draws_the_same_sample_and_another_one_another(index: Flat
 def test_only_the_kinds_asked_for_are_shown_and_counted(index: FlatIndex, query: TokenEmbeddings) -> None:
     found = build_map(index, query, ["p0"], options=MapOptions(kinds=("content",)))
     assert set(found.kinds) == {"content"}
-    assert found.n_corpus_tokens == int((index.kinds == 0).sum()) < index.n_tokens
+    assert found.n_corpus_tokens == int((index.table.kinds == 0).sum()) < index.n_tokens
 
 
 def test_context_reaches_thirty_characters_to_either_side_on_one_line() -> None:

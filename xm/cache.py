@@ -107,7 +107,7 @@ def trim(*, max_bytes: int | None = None, keep: Path | None = None) -> None:
         if not _ENTRY_NAME.fullmatch(folder.name):
             continue
         try:
-            sizes[folder] = sum(path.stat().st_size for path in folder.iterdir())
+            sizes[folder] = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             used[folder] = folder.stat().st_mtime
         except OSError:  # another process removed it meanwhile
             sizes.pop(folder, None)

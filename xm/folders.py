@@ -1,4 +1,4 @@
-"""Folders that are there whole or not at all: written beside their place, flushed to the disk, renamed into it.
+"""Files and folders that are there whole or not at all: written beside their place, flushed, renamed into it.
 
 Leaves out: what is in them (xm.index.store, xm.cache).
 """
@@ -7,8 +7,14 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+if os.name == "nt":
+    import msvcrt
+else:
+    import fcntl
 
 _STALE_SECONDS = 86_400  # what a killed process left half-built is swept away a day later
 
@@ -16,7 +22,7 @@ _STALE_SECONDS = 86_400  # what a killed process left half-built is swept away a
 def replace_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """Let `fill` write a new folder, then put it in the place of the one at `path`, if there is one.
 
-    Whenever the process dies, `readable_place(path)` is the former folder, whole, or the new one, whole.
+    Whenever the process dies, the folder at `path` is whole: the former one, the new one, or for a moment none.
 
     Raises:
         OSError: the disk is full, or a folder may not be written. The former folder is then in its place.
@@ -28,21 +34,75 @@ def replace_folder(path: Path, fill: Callable[[Path], None]) -> None:
     building.mkdir()
     try:
         fill(building)
-        _sync(building)
+        for entry in building.rglob("*"):
+            if entry.is_file():
+                sync_file(entry)
+        sync_names(building)
         _swap_in(building, path)
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def readable_place(path: Path) -> Path:
-    """Return the folder itself, or the former one beside it if a process died between the two renames."""
-    former = _former_place(path.absolute())
-    return former if not path.exists() and former.is_dir() else path
+def replace_file(path: Path, data: bytes) -> None:
+    """Put `data` in the place of the file at `path`, in one step: whoever reads sees the former bytes or the new.
+
+    Raises:
+        OSError: the disk is full, or the folder may not be written. The former file is then untouched.
+    """
+    building = path.with_name(f"{path.name}.new")
+    try:
+        with building.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(building, path)
+    except OSError:
+        building.unlink(missing_ok=True)
+        raise
+    sync_names(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Wait until a file is on the disk, or a power cut could leave its name without its contents."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sync_names(folder: Path) -> None:
+    """Wait until a folder's names are on the disk; Windows cannot open a folder and needs no such call."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold a lock file while the body runs; gives False, at once, if somebody else holds it.
+
+    The system lets go of the lock when its process ends, however it ends, so a killed process blocks nobody. The file
+    stays: removing it would let two processes hold locks on two files of one name.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    with path.open("ab") as file:
+        try:
+            if os.name == "nt":
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            yield False
+        else:
+            yield True
 
 
 def _swap_in(building: Path, path: Path) -> None:
     """Move the former folder aside and the new one into its place, then drop the former."""
-    former = _former_place(path)
+    former = path.with_name(f".{path.name}.former")
     if path.exists():
         shutil.rmtree(former, ignore_errors=True)
         os.replace(path, former)
@@ -52,31 +112,8 @@ def _swap_in(building: Path, path: Path) -> None:
         if former.exists():
             os.replace(former, path)
         raise
-    _sync_names(path.parent)
+    sync_names(path.parent)
     shutil.rmtree(former, ignore_errors=True)
-
-
-def _former_place(path: Path) -> Path:
-    """Where the former folder waits while the new one takes its place."""
-    return path.with_name(f".{path.name}.former")
-
-
-def _sync(folder: Path) -> None:
-    """Wait until the files of a folder are on the disk, or a power cut could leave names without contents."""
-    for entry in folder.iterdir():
-        with entry.open("rb+") as file:
-            os.fsync(file.fileno())
-    _sync_names(folder)
-
-
-def _sync_names(folder: Path) -> None:
-    """Wait until a folder's names are on the disk; Windows cannot open a folder and needs no such call."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _sweep(path: Path) -> None:

@@ -5,10 +5,15 @@ Leaves out: reading options from files or the environment (the command line and 
 
 import os
 from dataclasses import dataclass
+from typing import Literal
 
 from xm.types import Kind
 
 DEFAULT_MODEL = "xm-mini"
+
+# Above this many tokens a flat index is no longer interactive: a query of 32 tokens of 128 dimensions takes over 150 ms
+# on two cores. From 75 ns a token, on a busy machine; benchmarks/index.py measures it.
+FLAT_LIMIT_TOKENS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,12 @@ class EncodeOptions:
     """How texts become token embeddings."""
 
     exact: bool = False  # True forces float32, whatever the processor is fast at
+    # "auto" is float32, or bfloat16 where that is much faster; int8 is faster without AMX but moves scores.
+    precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     token_budget: int = 2_048  # tokens a batch, padding included: fastest of those measured (stack-facts, section 2)
+    # Score no passage token of punctuation or space alone, in place of the checkpoint's skiplist. Changes the model.
+    clean_punctuation: bool = False
+    allow_remote_code: bool = False  # run the Python that a checkpoint such as jina-colbert-v2 asks for
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,29 @@ class MapOptions:
     n_epochs: int = 200  # 5,000 tokens in seconds (stack-facts, section 4); 500 looks the same
     n_sample: int = 1_500  # corpus tokens behind query and hits: dense enough to show clusters, fast enough to wait for
     kinds: tuple[Kind, ...] = ("content", "marker", "mask")
+
+
+@dataclass(frozen=True)
+class CodecOptions:
+    """How token embeddings are compressed (ColBERTv2: Santhanam et al. 2022, section 3.3)."""
+
+    n_bits: int = 2  # bits a number of the residual, of 1, 2, 4 and 8: ColBERTv2's
+    n_centroids: int | None = None  # None: ColBERTv2's formula, clipped to what the corpus carries
+    n_iter: int = 4  # k-means iterations: colbert-xm's kmeans_niters
+    seed: int = 42
+    # Sampled tokens a centroid: faiss warns below 39. A million tokens of 128 numbers then build in 86 s on one core.
+    n_sample_per_centroid: int = 40
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How a compressed index is searched (ColBERTv2, appendix A; PLAID: Santhanam et al. 2022b, section 4)."""
+
+    # Of the ten passages that score best when all are scored (198,078 xm-mini tokens, 2 bits), these two settings find
+    # 99.4 %; n_probe 8 finds 98.2 %, n_candidates 128 97.8 %.
+    n_probe: int = 16  # centroids probed for each query token
+    n_candidates: int = 256  # passages kept for exact scoring: PLAID's ndocs / 4 for k up to 100
+    centroid_threshold: float | None = None  # PLAID's t_cs: a centroid below it for every query token is not probed
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import numpy as np
 
 from xm import cache
 from xm.errors import XmError
-from xm.index.flat import KINDS, FlatIndex
+from xm.index.flat import FlatIndex
+from xm.index.table import KINDS
 from xm.options import MapOptions
 from xm.types import TokenEmbeddings, TokenMap
 
@@ -136,16 +137,17 @@ def _gather(
 
 def _sample(index: FlatIndex, shown: Sequence[str], options: MapOptions) -> tuple[list[tuple[int, int]], int]:
     """Draw corpus tokens that are not shown already: (place of the passage, token in it); and how many there are."""
-    wanted = np.isin(index.kinds, [KINDS.index(kind) for kind in options.kinds])
+    table = index.table
+    lengths = table.bounds[:, 1] - table.bounds[:, 0]
+    places = np.repeat(np.arange(table.n_passages), lengths)
+    tokens = np.arange(table.n_tokens) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    kinds = table.kinds[table.bounds[places, 0] + tokens]
+    wanted = np.isin(kinds, [KINDS.index(kind) for kind in options.kinds])
     n_corpus_tokens = int(wanted.sum())
-    for passage_id in shown:
-        place = index.place_of(passage_id)
-        wanted[index.starts[place] : index.starts[place + 1]] = False
-    rows = np.flatnonzero(wanted)
+    wanted &= ~np.isin(places, [table.place_of(passage_id) for passage_id in shown])
     rng = np.random.default_rng(options.seed)
-    drawn = np.sort(rng.permutation(rows)[: options.n_sample])
-    places = np.searchsorted(index.starts, drawn, side="right") - 1
-    return list(zip(places.tolist(), (drawn - index.starts[places]).tolist(), strict=True)), n_corpus_tokens
+    drawn = np.sort(rng.permutation(np.flatnonzero(wanted))[: options.n_sample])
+    return list(zip(places[drawn].tolist(), tokens[drawn].tolist(), strict=True)), n_corpus_tokens
 
 
 def _lay_out_by_umap(vectors: np.ndarray, options: MapOptions) -> np.ndarray:

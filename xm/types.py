@@ -7,8 +7,10 @@ Leaves out: anything that computes with torch, reads a file, or draws.
 import csv
 import hashlib
 import io
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -45,25 +47,39 @@ class Passage:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Passages in their order; `notes` says what the reader found odd (duplicates, empty rows), with row numbers."""
+    """Passages in their order; `notes` says what the reader found odd (duplicates, empty rows), with row numbers.
+
+    The passages are a tuple, or those of an index on disk, which are read when they are asked for; such passages know
+    their ids and codes (`passage_ids`, `codes`) beforehand.
+    """
 
     name: str
-    passages: tuple[Passage, ...]
+    passages: Sequence[Passage]
     notes: tuple[str, ...] = ()
-    digest: str = field(init=False)
 
     def __post_init__(self) -> None:
-        ids = [passage.passage_id for passage in self.passages]
-        if len(set(ids)) != len(ids):
-            repeated = next(passage_id for passage_id in ids if ids.count(passage_id) > 1)
+        counts = Counter(self.passage_ids)
+        if len(counts) != len(self.passage_ids):
+            repeated = next(passage_id for passage_id in self.passage_ids if counts[passage_id] > 1)
             raise ValueError(f"passage ids must be unique; {repeated!r} occurs more than once")
-        object.__setattr__(self, "digest", digest_of(part for p in self.passages for part in (p.passage_id, p.text)))
 
-    @property
+    @cached_property
+    def passage_ids(self) -> tuple[str, ...]:
+        """Ids of the passages, in order."""
+        known = getattr(self.passages, "passage_ids", None)
+        return tuple(passage.passage_id for passage in self.passages) if known is None else known
+
+    @cached_property
     def languages(self) -> tuple[str, ...]:
         """XMOD codes of the passages, most frequent first."""
-        codes = [passage.language.code for passage in self.passages]
-        return tuple(sorted(set(codes), key=lambda code: (-codes.count(code), code)))
+        known = getattr(self.passages, "codes", None)
+        counts = Counter(passage.language.code for passage in self.passages) if known is None else Counter(known)
+        return tuple(sorted(counts, key=lambda code: (-counts[code], code)))
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of ids and texts (SHA-256, 64 hex digits)."""
+        return digest_of(part for passage in self.passages for part in (passage.passage_id, passage.text))
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +105,25 @@ class TokenEmbeddings:
             raise ValueError(
                 f"{n_tokens} tokens need vectors (n_tokens, dim) and offsets (n_tokens, 2); "
                 f"got {self.vectors.shape} and {self.offsets.shape}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """Token embeddings compressed: the nearest centroid, and the residual to it in n_bits a number.
+
+    centroid_ids: (n_tokens,) uint16 where there are at most 65,536 centroids, else int32. residuals:
+    (n_tokens, dim * n_bits / 8) uint8, the residual's buckets packed bit by bit (xm.index.codec).
+    """
+
+    centroid_ids: np.ndarray
+    residuals: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.centroid_ids.ndim != 1 or self.residuals.ndim != 2 or len(self.residuals) != len(self.centroid_ids):
+            raise ValueError(
+                f"codes need centroid_ids (n_tokens,) and residuals (n_tokens, n_bytes); got "
+                f"{self.centroid_ids.shape} and {self.residuals.shape}"
             )
 
 
@@ -236,3 +271,20 @@ def digest_of(parts: Iterable[str]) -> str:
         data = part.encode("utf-8", "surrogatepass")
         state.update(len(data).to_bytes(8, "little") + data)
     return state.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageChange:
+    """What training a language's adapter changed; losses are of masked pieces, in nats.
+
+    losses: (n_steps,) float32, in training. before, after: on held-out text, through the adapter of the nearest
+    language and through the new one. cosines: a sentence, (n_tokens,) in [-1, 1], of embeddings before and after.
+    """
+
+    code: str
+    nearest: str
+    losses: np.ndarray
+    before: float
+    after: float
+    tokens: tuple[tuple[str, ...], ...]
+    cosines: tuple[np.ndarray, ...]

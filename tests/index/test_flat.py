@@ -7,7 +7,7 @@ import pytest
 
 from tests import fakes
 from xm.errors import CorpusError, XmError
-from xm.index import flat, neighbors
+from xm.index import kernels, neighbors
 from xm.index.flat import FlatIndex, build_flat
 from xm.maxsim import align, maxsim
 from xm.types import Corpus, LanguageGuess, TokenEmbeddings
@@ -55,15 +55,51 @@ def test_scores_of_an_example_worked_by_hand() -> None:
     assert all(hit.exact for hit in hits)
 
 
-@pytest.mark.parametrize("block", [1, 7, 50, 10_000])
-def test_every_block_size_gives_the_slow_scores(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flat, "_BLOCK_TOKENS", block)
+def test_scores_are_the_slow_ones() -> None:
     index, rows = random_index(n_passages=60)
     query = rows[3]
     slow = [sum(max(float(q @ p) for p in row) for q in query) for row in rows]
     assert index.score_all(query) == pytest.approx(slow, abs=1e-5)
     order = sorted(range(60), key=lambda place: (-slow[place], f"p{place}"))
     assert [hit.passage_id for hit in index.search(query, k=60)] == [f"p{place}" for place in order]
+
+
+def test_deleted_passages_are_scored_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "_SMALL_TOKENS", 0)
+    monkeypatch.setattr(kernels, "_CHUNK_TOKENS", 20)
+    whole, rows = random_index(n_passages=30)
+    live = np.array([place for place in range(30) if place % 3])
+    corpus = Corpus("toy", tuple(whole.corpus.passages[place] for place in live))
+    index = replace(whole, table=replace(whole.table, corpus=corpus, live=live))
+    assert index.n_passages == len(corpus.passages) == 20
+    np.testing.assert_array_equal(index.score_all(rows[0]), whole.score_all(rows[0])[live])
+    hits = [(hit.passage_id, hit.score) for hit in whole.search(rows[0], k=30)]
+    kept = [hit for hit in hits if int(hit[0][1:]) % 3]
+    assert [(hit.passage_id, hit.score) for hit in index.search(rows[0], k=100)] == kept
+    np.testing.assert_array_equal(index.reconstruct("p5").vectors, rows[5])
+    with pytest.raises(XmError, match="no passage has the id 'p3'"):
+        index.reconstruct("p3")
+
+
+def test_halves_are_scored_as_what_they_were_rounded_to() -> None:
+    exact, rows = random_index(n_passages=20)
+    items = [exact.reconstruct(passage_id) for passage_id in exact.corpus.passage_ids]
+    index = build_flat(exact.corpus, items, model="m", revision="r", dtype="float16")
+    assert index.vectors.dtype == np.float16
+    rounded = [row.astype(np.float16).astype(np.float32) for row in rows]
+    assert index.score_all(rows[2]) == pytest.approx([maxsim(rows[2], row) for row in rounded], abs=1e-6)
+    for hit in index.search(rows[2], k=20):
+        back = index.reconstruct(hit.passage_id).vectors
+        np.testing.assert_array_equal(back, rounded[int(hit.passage_id[1:])])
+        assert back.dtype == np.float32
+        assert hit.score == maxsim(rows[2], back)
+
+
+def test_a_query_that_is_unlike_everything_still_ranks_everything() -> None:
+    items = [embeddings_of([[1, 0], [0.6, 0.8]]), embeddings_of([[0.8, 0.6]])]
+    index = build_flat(fakes.corpus("", ""), items, model="m", revision="r")
+    hits = index.search(np.array([[-1, 0], [0, -1]], dtype=np.float32), k=2)
+    assert [(hit.passage_id, round(hit.score, 6)) for hit in hits] == [("p0", -0.6), ("p1", -1.4)]
 
 
 def test_a_hits_score_is_the_very_float_of_its_alignment() -> None:
@@ -75,7 +111,8 @@ def test_a_hits_score_is_the_very_float_of_its_alignment() -> None:
 
 
 def test_equal_passages_have_equal_scores_and_come_by_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flat, "_BLOCK_TOKENS", 13)
+    monkeypatch.setattr(kernels, "_SMALL_TOKENS", 0)
+    monkeypatch.setattr(kernels, "_CHUNK_TOKENS", 13)
     texts = [f"filler {'x ' * (i % 5)}" if i % 3 else "the same passage" for i in range(30)]
     index, encoder = index_of(*texts)
     hits = index.search(encoder.encode_query("the same passage", ENGLISH).vectors, k=4)

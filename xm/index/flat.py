@@ -1,26 +1,22 @@
-"""The flat index: exact MaxSim over every token of a corpus, in numpy. It is the truth other indexes are held to.
+"""The flat index: exact MaxSim over every token of a corpus. It is the truth other indexes are held to.
 
-Leaves out: files (xm.index.store), models (xm.search), approximate search.
+Leaves out: files (xm.index.store), models (xm.search), approximate search (xm.index.centroid).
 """
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import get_args
+from typing import Literal
 
 import numpy as np
 
-from xm.errors import CorpusError, XmError
+from xm.errors import XmError
+from xm.index.kernels import score_passages
+from xm.index.table import PassageTable, table_of
 from xm.maxsim import maxsim
-from xm.types import Corpus, Hit, Kind, TokenEmbeddings
+from xm.types import Corpus, Hit, TokenEmbeddings
 
-KINDS: tuple[Kind, ...] = get_args(Kind)  # a kind is stored as its place in this tuple
-# Tokens scored in one matrix product: 16,384 x 32 float32 is 2 MB, which stays in the processor's cache. Measured on
-# 2 million tokens: 0.20 s, against 0.22 s with 4,096 and 0.23 s with 65,536.
-_BLOCK_TOKENS = 16_384
-# Float32 sums of the same rows differ in their last bits with the place in a block. Everything this close to the last
-# hit is scored again passage by passage, so that equal passages get equal scores.
+# Float32 sums of the same rows differ in their last bits with the order they are added in. Everything this close to the
+# last hit is scored again as its alignment is, so that hits show that very score.
 _ROUNDING = 1e-4
 
 
@@ -28,32 +24,36 @@ _ROUNDING = 1e-4
 class FlatIndex:
     """The token embeddings of a corpus, passage after passage; read only. Make one with `build_flat`.
 
-    vectors: (n_tokens, dim) float32, unit rows. starts: (n_passages + 1,) int64, the tokens of passage i are
-    starts[i] to starts[i + 1]. token_ids: (n_tokens,) int32, places in `pieces`, the distinct token strings.
-    offsets: (n_tokens, 2) int32 character spans. kinds: (n_tokens,) uint8, places in KINDS. n_unseen: (n_passages,)
-    int64, characters past the length limit.
+    vectors: (n_stored_tokens, dim) unit rows, those of deleted passages included; float32, or float16 rounded from it.
     """
 
-    corpus: Corpus
-    model: str
-    revision: str
+    table: PassageTable
     vectors: np.ndarray
-    starts: np.ndarray
-    token_ids: np.ndarray
-    pieces: tuple[str, ...]
-    offsets: np.ndarray
-    kinds: np.ndarray
-    n_unseen: np.ndarray
+
+    @property
+    def corpus(self) -> Corpus:
+        """The live passages."""
+        return self.table.corpus
+
+    @property
+    def model(self) -> str:
+        """Name of the checkpoint that encoded the passages."""
+        return self.table.model
+
+    @property
+    def revision(self) -> str:
+        """That checkpoint's content digest or hub revision."""
+        return self.table.revision
 
     @property
     def n_tokens(self) -> int:
         """Tokens of all passages together."""
-        return len(self.vectors)
+        return self.table.n_tokens
 
     @property
     def n_passages(self) -> int:
         """Passages in the corpus."""
-        return len(self.corpus.passages)
+        return self.table.n_passages
 
     @property
     def dim(self) -> int:
@@ -79,14 +79,14 @@ class FlatIndex:
         k = min(k, self.n_passages)
         last = np.partition(scores, self.n_passages - k)[self.n_passages - k]
         places = np.flatnonzero(scores >= last - _ROUNDING).tolist()
-        found = [(-maxsim(query_vectors, self._rows(place)), self._id(place)) for place in places]
+        found = [(-maxsim(query_vectors, self._rows(place)), self.table.id_of(place)) for place in places]
         return tuple(
             Hit(passage_id=passage_id, score=-negative, rank=rank)
             for rank, (negative, passage_id) in enumerate(sorted(found)[:k], start=1)
         )
 
     def score_all(self, query_vectors: np.ndarray) -> np.ndarray:
-        """Score every passage: (n_passages,) float64, in the corpus's order. Memory is bounded by one block."""
+        """Score every passage: (n_passages,) float64, in the corpus's order."""
         if query_vectors.ndim != 2 or query_vectors.shape[1] != self.dim or len(query_vectors) == 0:
             raise XmError(
                 f"the query has shape {query_vectors.shape}, this index needs (n_query, {self.dim}) with n_query of 1 "
@@ -94,58 +94,31 @@ class FlatIndex:
             )
         if not np.isfinite(query_vectors).all():
             raise XmError("the query's embeddings hold numbers that are not finite; encode the query again")
-        scores = np.empty(self.n_passages, dtype=np.float64)
-        first = 0
-        while first < self.n_passages:
-            begin = self.starts[first]
-            after = max(first + 1, int(np.searchsorted(self.starts, begin + _BLOCK_TOKENS, side="right")) - 1)
-            cells = query_vectors @ self.vectors[begin : self.starts[after]].T
-            best = np.maximum.reduceat(cells, self.starts[first:after] - begin, axis=1)
-            scores[first:after] = best.sum(axis=0, dtype=np.float64)
-            first = after
-        return scores
+        # Deleted passages are scored with the others: they lie between them, and compacting removes them.
+        return score_passages(query_vectors, self.vectors, self.table.starts)[self.table.live]
 
     def reconstruct(self, passage_id: str) -> TokenEmbeddings:
         """Give back a passage as the encoder returned it; XmError with near matches if the id is unknown."""
         place = self.place_of(passage_id)
-        passage = self.corpus.passages[place]
-        rows = slice(self.starts[place], self.starts[place + 1])
-        return TokenEmbeddings(
-            text=passage.text,
-            vectors=self._rows(place),
-            tokens=tuple(self.pieces[token_id] for token_id in self.token_ids[rows].tolist()),
-            offsets=np.asarray(self.offsets[rows]),
-            kinds=tuple(KINDS[kind] for kind in self.kinds[rows].tolist()),
-            language=passage.language,
-            n_unseen=int(self.n_unseen[place]),
-        )
+        return self.table.embeddings_of(place, self._rows(place))
 
     def place_of(self, passage_id: str) -> int:
         """Return where a passage stands in the corpus, from 0; XmError with near matches if the id is unknown."""
-        if passage_id not in self._places:
-            near = difflib.get_close_matches(passage_id, self._places, n=3, cutoff=0.5)
-            near = near or list(self._places)[:3]
-            raise XmError(
-                f"no passage has the id {passage_id!r} among the {self.n_passages} of {self.corpus.name!r}; "
-                f"ids here are like {', '.join(map(repr, near))}"
-            )
-        return self._places[passage_id]
+        return self.table.place_of(passage_id)
 
     def _rows(self, place: int) -> np.ndarray:
-        """The vectors of one passage."""
-        return np.asarray(self.vectors[self.starts[place] : self.starts[place + 1]])
-
-    def _id(self, place: int) -> str:
-        """The id of the passage at a place."""
-        return self.corpus.passages[place].passage_id
-
-    @cached_property
-    def _places(self) -> dict[str, int]:
-        """Where each passage id stands."""
-        return {passage.passage_id: place for place, passage in enumerate(self.corpus.passages)}
+        """The vectors of one passage, float32."""
+        return np.asarray(self.vectors[self.table.rows_of(place)], dtype=np.float32)
 
 
-def build_flat(corpus: Corpus, embeddings: Sequence[TokenEmbeddings], *, model: str, revision: str) -> FlatIndex:
+def build_flat(
+    corpus: Corpus,
+    embeddings: Sequence[TokenEmbeddings],
+    *,
+    model: str,
+    revision: str,
+    dtype: Literal["float32", "float16"] = "float32",
+) -> FlatIndex:
     """Lay the embeddings of a corpus's passages end to end.
 
     Args:
@@ -153,42 +126,11 @@ def build_flat(corpus: Corpus, embeddings: Sequence[TokenEmbeddings], *, model: 
         embeddings: one per passage, in the corpus's order, all of one dim.
         model: name of the checkpoint that encoded them.
         revision: its content digest or hub revision.
+        dtype: float16 takes half the room and rounds each number to 11 bits; scores are then those of the rounded.
 
     Raises:
         CorpusError: the corpus is empty, or a passage has no token.
         XmError: the embeddings do not belong to these passages, or hold numbers that are not finite.
     """
-    _check_embeddings(corpus, embeddings)
-    pieces: dict[str, int] = {}
-    token_ids = [pieces.setdefault(token, len(pieces)) for item in embeddings for token in item.tokens]
-    lengths = [len(item.tokens) for item in embeddings]
-    return FlatIndex(
-        corpus=corpus,
-        model=model,
-        revision=revision,
-        vectors=np.concatenate([item.vectors for item in embeddings], dtype=np.float32),
-        starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        token_ids=np.asarray(token_ids, dtype=np.int32),
-        pieces=tuple(pieces),
-        offsets=np.concatenate([item.offsets for item in embeddings], dtype=np.int32),
-        kinds=np.asarray([KINDS.index(kind) for item in embeddings for kind in item.kinds], dtype=np.uint8),
-        n_unseen=np.asarray([item.n_unseen for item in embeddings], dtype=np.int64),
-    )
-
-
-def _check_embeddings(corpus: Corpus, embeddings: Sequence[TokenEmbeddings]) -> None:
-    """Refuse embeddings that do not fit the passages one to one."""
-    if not corpus.passages:
-        raise CorpusError(f"{corpus.name!r} has no passages to index; give a corpus with at least one")
-    if len(embeddings) != len(corpus.passages):
-        raise XmError(f"{len(corpus.passages)} passages came with {len(embeddings)} token embeddings; give one each")
-    dim = embeddings[0].vectors.shape[1]
-    for passage, item in zip(corpus.passages, embeddings, strict=True):
-        if item.text != passage.text:
-            raise XmError(f"the token embeddings given for passage {passage.passage_id!r} are of another text")
-        if item.vectors.shape[1] != dim:
-            raise XmError(f"passage {passage.passage_id!r} has dim {item.vectors.shape[1]}, those before it {dim}")
-        if len(item.tokens) == 0:
-            raise CorpusError(f"passage {passage.passage_id!r} has no token to score; remove it from the corpus")
-        if not np.isfinite(item.vectors).all():
-            raise XmError(f"passage {passage.passage_id!r} has embeddings that are not finite numbers; do not use them")
+    table = table_of(corpus, embeddings, model=model, revision=revision)
+    return FlatIndex(table, np.concatenate([item.vectors for item in embeddings], dtype=dtype, casting="same_kind"))
