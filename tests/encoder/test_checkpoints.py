@@ -140,7 +140,7 @@ def test_a_config_that_cannot_be_followed(values: dict, match: str, folder: Path
 @pytest.mark.parametrize(
     ("values", "match"),
     [
-        ({"model_type": "gpt2"}, "model_type 'gpt2'; supported: xmod, bert, xlm-roberta"),
+        ({"model_type": "gpt2"}, "model_type 'gpt2'; supported: xmod, bert, xlm-roberta, modernbert"),
         ({"hidden_act": 7}, "not a readable configuration"),
         ({"num_hidden_layers": 3}, r"lacks \d+ tensors that config\.json calls for: roberta\.encoder\.layer\.2"),
         ({"intermediate_size": 95}, "does not fit config.json"),
@@ -175,8 +175,19 @@ def test_weights_of_random_bytes(folder: Path) -> None:
 def test_no_weights_at_all(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     refused(folder, r"has no model\.safetensors")
-    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"linear.weight": "../../etc/passwd"}}')
-    refused(folder, "split into several weight files")
+
+
+def test_shards_that_are_missing_elsewhere_or_no_shards(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    index = folder / "model.safetensors.index.json"
+    index.write_text('{"weight_map": {"linear.weight": "model-1.safetensors"}}')
+    refused(folder, r"lacks weight files that model\.safetensors\.index\.json names: model-1\.safetensors")
+    for elsewhere in ("../../etc/passwd", "/etc/passwd"):
+        index.write_text(json.dumps({"weight_map": {"linear.weight": elsewhere}}))
+        refused(folder, "lies outside of the checkpoint's folder")
+    for content in ('{"weight_map": [1]}', '{"weight_map": {"linear.weight": 3}}', "{}"):
+        index.write_text(content)
+        refused(folder, "weight_map is no object of file names")
 
 
 def test_a_pickle_is_named_and_never_opened(folder: Path) -> None:
@@ -196,29 +207,39 @@ def test_custom_code_is_ignored_and_never_executed(folder: Path) -> None:
     assert not mark.exists()
 
 
-def test_a_model_that_is_remote_code_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_is_remote_code_is_shown_and_refused(tmp_path: Path) -> None:
     folder = build_checkpoint(tmp_path, backbone="xlm-roberta")
-    change(folder / "config.json", auto_map={"AutoModel": "jinaai/xlm-roberta-flash-implementation--modeling.Model"})
-    refused(folder, "needs remote code .*not yet supported")
+    code = "jinaai/xlm-roberta-flash-implementation--modeling.Model"
+    change(folder / "config.json", auto_map={"AutoModel": code})
+    refused(folder, r"needs remote code .*never run unasked.*allow_remote_code=True", by_inspection=False)
+    facts = inspect_checkpoint(str(folder))
+    assert facts.remote_code == code
+    assert any(code in note for note in facts.notes)
 
 
-@pytest.mark.parametrize(
-    ("extra", "match"),
-    [
-        ({"modules.json": "[]"}, "sentence-transformers layout, which is not yet supported"),
-        (
-            {"modules.json": "[]", "config_sentence_transformers.json": '{"model_type": "ColBERT"}'},
-            "PyLate layout, which is not yet supported",
-        ),
-        ({}, r"bare encoder \(xmod\) without late-interaction head"),
-    ],
-)
-def test_other_layouts_are_refused_by_name(extra: dict[str, str], match: str, folder: Path) -> None:
+def test_a_bare_encoder_is_refused_with_the_way_out(folder: Path) -> None:
     (folder / "artifact.metadata").unlink()
     change(folder / "config.json", architectures=["XmodModel"])
-    for name, content in extra.items():
-        (folder / name).write_text(content)
-    refused(folder, match)
+    refused(folder, r"bare encoder \(xmod\) without late-interaction head.*fine-tune it first \(xm train finetune\)")
+
+
+def test_smaller_heads_are_found_and_checked(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    for dim in (4, 8):
+        tensors[f"linear_{dim}.weight"] = torch.randn((dim, 48), generator=torch.Generator().manual_seed(dim))
+    save_file(tensors, folder / "model.safetensors")
+    assert inspect_checkpoint(str(folder)).dims == (16, 8, 4)
+    tensors["linear_8.weight"] = tensors["linear_4.weight"].clone()
+    save_file(tensors, folder / "model.safetensors")
+    refused(folder, r"linear_8\.weight is \[4, 48\].*call for \[8, 48\]")
+
+
+def test_memory_is_told_for_the_shared_weights_and_for_each_adapter(folder: Path) -> None:
+    facts = inspect_checkpoint(str(folder))
+    adapter = 2 * (48 * 8 + 8 + 8 * 48 + 48) * 4  # two layers of two matrices with biases, four bytes a number
+    assert facts.bytes_per_adapter == adapter
+    n_bytes = sum(tensor.numel() * 4 for tensor in load_file(folder / "model.safetensors").values())
+    assert facts.bytes_in_memory == n_bytes - len(LANGUAGES) * adapter
 
 
 def test_the_tiny_checkpoint_stays_in_the_layout_it_stands_for(folder: Path) -> None:

@@ -16,8 +16,9 @@ from tests.encoder.conftest import EXACT
 from tests.encoder.twin import Twin, twin_score
 from tests.tiny import LANGUAGES, SENTENCES, build_checkpoint
 from xm.encoder import encoder as encoder_module
-from xm.encoder import load_encoder
-from xm.encoder.encoder import Encoder, batches
+from xm.encoder import load_encoder, precision
+from xm.encoder.encoder import Encoder
+from xm.encoder.packed import batches
 from xm.encoder.precision import fast_precision
 from xm.errors import CheckpointError, LanguageError, TextError
 from xm.maxsim import align, maxsim
@@ -219,7 +220,7 @@ def test_a_folder_is_held_to_the_revision_asked_for(encoder: Encoder, tiny_folde
 
 
 def test_precision_is_stated_and_exact_forces_float32(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoder_module, "fast_precision", lambda: "bfloat16")
+    monkeypatch.setattr(precision, "fast_precision", lambda: "bfloat16")
     exact = Encoder(tiny_folder, model="m", revision="r", options=EXACT)
     rough = Encoder(tiny_folder, model="m", revision="r", options=EncodeOptions())
     assert (exact.precision, rough.precision) == ("float32", "bfloat16")

@@ -1,5 +1,6 @@
 """Where checkpoints lie; the hub is played by a function, so that nothing leaves this machine."""
 
+import json
 import shutil
 from fnmatch import fnmatch
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
+from safetensors.torch import load_file
 
-from tests.tiny import build_checkpoint
+from tests.tiny import build_checkpoint, tiny_pylate
 from xm.encoder import hub, inspect_checkpoint, known_models, load_encoder
 from xm.encoder.hub import find_folder, revision_of
 from xm.errors import CheckpointError
@@ -28,9 +30,11 @@ def fake_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, lis
     def download(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
         asked.append({"name": name, "revision": revision, "patterns": allow_patterns})
         snapshot.mkdir(parents=True, exist_ok=True)
-        for path in remote.iterdir():
-            if any(fnmatch(path.name, pattern) for pattern in allow_patterns):
-                shutil.copy(path, snapshot / path.name)
+        for path in remote.rglob("*"):
+            name = path.relative_to(remote).as_posix()
+            if path.is_file() and any(fnmatch(name, pattern) for pattern in allow_patterns):
+                (snapshot / name).parent.mkdir(exist_ok=True)
+                shutil.copy(path, snapshot / name)
         return str(snapshot)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
@@ -67,6 +71,54 @@ def test_a_layout_that_cannot_be_used_costs_no_large_download(fake_hub: tuple[Pa
     with pytest.raises(CheckpointError, match="bare encoder"):
         load_encoder("someone/other")
     assert len(fake_hub[1]) == 1
+
+
+def test_modules_are_fetched_with_their_weights_after_the_small_files(fake_hub: tuple[Path, list[dict]]) -> None:
+    remote, asked = fake_hub
+    shutil.rmtree(remote)
+    tiny_pylate(remote)
+    (remote / "1_Dense" / "pytorch_model.bin").write_bytes(b"pickle")
+    encoder = load_encoder("someone/pylate-tiny")
+    assert (encoder.facts.layout, encoder.revision, encoder.dim) == ("PyLate", COMMIT, 16)
+    folder = find_folder("someone/pylate-tiny", with_weights=False)
+    assert not list(folder.rglob("*.bin"))
+    assert not any(
+        "safetensors" in pattern for call in asked[:2] for pattern in call["patterns"] if "index" not in pattern
+    )
+    assert {"model.safetensors", "1_Dense/model.safetensors"} <= set(asked[2]["patterns"])
+
+
+def test_a_module_elsewhere_costs_no_large_download(fake_hub: tuple[Path, list[dict]]) -> None:
+    remote, asked = fake_hub
+    shutil.rmtree(remote)
+    tiny_pylate(remote)
+    modules = remote / "modules.json"
+    modules.write_text(modules.read_text().replace("1_Dense", "../../../1_Dense"))
+    with pytest.raises(CheckpointError, match="lies outside of the checkpoint's folder"):
+        load_encoder("someone/climbing")
+    assert len(asked) == 1
+
+
+def test_shards_on_the_hub_are_fetched_and_their_size_is_known_before(fake_hub: tuple[Path, list[dict]]) -> None:
+    remote, asked = fake_hub
+    shard = "model-00001-of-00001.safetensors"
+    (remote / "model.safetensors").rename(remote / shard)
+    names = dict.fromkeys(load_file(remote / shard), shard)
+    index = {"metadata": {"total_size": 123_456}, "weight_map": names}
+    (remote / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert inspect_checkpoint("someone/sharded").bytes_on_disk == 123_456
+    assert load_encoder("someone/sharded").dim == 16
+    assert shard in asked[-1]["patterns"]
+
+
+def test_remote_code_costs_no_large_download_unless_it_is_allowed(fake_hub: tuple[Path, list[dict]]) -> None:
+    remote, asked = fake_hub
+    shutil.rmtree(remote)
+    config = build_checkpoint(remote, backbone="bert") / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"auto_map": {"AutoModel": "a/b--c.D"}}))
+    with pytest.raises(CheckpointError, match=r"needs remote code \(a/b--c.D\)"):
+        load_encoder("someone/remote-code")
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,19 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from xm.encoder.files import SHARDS, WEIGHTS, inside, is_snapshot, read_json, weight_map
+from xm.encoder.modules import MODULES, SETTINGS, TRANSFORMER, module_folders
+from xm.encoder.recipe import Recipe
+from xm.encoder.stanford import METADATA
 from xm.errors import CheckpointError
 from xm.options import DEFAULT_MODEL
 
 MINI_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "xm-mini"
-WEIGHTS = "model.safetensors"
 # Everything that decides a vector; the digest covers these. custom.py and its like are never fetched.
-CONTENT = ("config.json", "artifact.metadata", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-_SMALL = (*CONTENT, "modules.json", "config_sentence_transformers.json", "README.md")
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+CONTENT = ("config.json", METADATA, *_TOKENIZER)
+_MODULE_CONTENT = (MODULES, SETTINGS, TRANSFORMER)
+_SMALL = (*CONTENT, *_MODULE_CONTENT, SHARDS, "README.md")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HASHED_WHOLE = 256 * 2**20  # bytes; larger files are hashed by sample, as reading 3.4 GB takes many seconds
 _BLOCK = 2**20
@@ -53,22 +58,24 @@ def known_models() -> tuple[KnownModel, ...]:
 
 def _n_mini_languages() -> int:
     """Count the embedded model's adapters by its config; 0 if it is not there."""
-    from xm.encoder.layouts import read_json
-
     config = MINI_FOLDER / "config.json"
     return len(read_json(config).get("languages", [])) if config.is_file() else 0
 
 
-def find_folder(model: str, *, revision: str | None = None, with_weights: bool = True) -> Path:
+def find_folder(
+    model: str, *, revision: str | None = None, with_weights: bool = True, allow_remote_code: bool = False
+) -> Path:
     """Return the folder of a checkpoint, fetching it from the hub if `model` is neither a folder nor "xm-mini".
 
     Args:
         model: "xm-mini", a folder, or a hub name such as "antoinelouis/colbert-xm".
         revision: a branch, tag or commit of the hub; folders are checked against theirs by `revision_of`.
         with_weights: False fetches the small files alone.
+        allow_remote_code: fetch the weights of a checkpoint that needs code of its own too.
 
     Raises:
-        CheckpointError: there is no such folder, no such name on the hub, or no way to reach the hub.
+        CheckpointError: there is no such folder, no such name on the hub, or no way to reach the hub; or what is there
+            could not be loaded.
     """
     if model == DEFAULT_MODEL:
         if not MINI_FOLDER.is_dir():
@@ -84,20 +91,25 @@ def find_folder(model: str, *, revision: str | None = None, with_weights: bool =
             f"{model!r} is neither a folder nor a hub name (owner/name); known models: "
             + ", ".join(known.name for known in known_models())
         )
-    return _fetch(model, revision, with_weights=with_weights)
+    return _fetch(model, revision, with_weights=with_weights, allow_remote_code=allow_remote_code)
 
 
-def _fetch(model: str, revision: str | None, *, with_weights: bool) -> Path:
+def _fetch(model: str, revision: str | None, *, with_weights: bool, allow_remote_code: bool) -> Path:
     """Fetch the small files first, so that a layout that cannot be used costs no large download."""
     from huggingface_hub import snapshot_download
 
-    from xm.encoder.layouts import check_layout
+    from xm.encoder.layouts import check_remote_code, read_recipe
 
+    small = [*_SMALL]
     try:
-        folder = Path(snapshot_download(model, revision=revision, allow_patterns=list(_SMALL)))
+        folder = Path(snapshot_download(model, revision=revision, allow_patterns=small))
+        if _has_modules(folder):
+            small += [f"{place}/{name}" for place in _places(folder)[1:] for name in _SMALL]
+            folder = Path(snapshot_download(model, revision=folder.name, allow_patterns=small))
         if with_weights:
-            check_layout(folder)
-            folder = Path(snapshot_download(model, revision=folder.name, allow_patterns=[*_SMALL, WEIGHTS]))
+            check_remote_code(folder, read_recipe(folder), allowed=allow_remote_code)
+            weights = [name for place in _places(folder) for name in _weight_names(folder, place)]
+            folder = Path(snapshot_download(model, revision=folder.name, allow_patterns=[*small, *weights]))
     except (OSError, ValueError) as error:  # the hub client's errors all derive from these two
         raise CheckpointError(
             f"{model!r} is no folder here and cannot be fetched from the Hugging Face hub: {_first_line(error)} "
@@ -106,24 +118,46 @@ def _fetch(model: str, revision: str | None, *, with_weights: bool) -> Path:
     return folder
 
 
+def _has_modules(folder: Path) -> bool:
+    """Say whether a checkpoint is spread over the folders of its modules; the Stanford layout never is."""
+    return (folder / MODULES).is_file() and not (folder / METADATA).is_file()
+
+
+def _places(folder: Path) -> tuple[str, ...]:
+    """Return the folders a checkpoint consists of, its own ("") first."""
+    modules = module_folders(folder) if _has_modules(folder) else ()
+    return ("", *(place for place in dict.fromkeys(modules) if place))
+
+
+def _weight_names(folder: Path, place: str) -> list[str]:
+    """Return the names of the weight files in one of a checkpoint's folders: one file, or the shards in its place."""
+    names = [WEIGHTS]
+    if (folder / place / SHARDS).is_file():
+        shards = sorted(set(weight_map(folder / place).values()))
+        names += [str(inside(Path(), name, named_by=SHARDS)) for name in shards]
+    return [f"{place}/{name}" if place else name for name in names]
+
+
 def _first_line(error: Exception) -> str:
     """The first line of a message, closed with a full stop."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].rstrip(".") + "."
 
 
-def is_snapshot(folder: Path) -> bool:
-    """Say whether a folder is of the hub client's cache, .../snapshots/<commit>; it may be without its weights."""
-    return folder.parent.name == "snapshots"
+def has_weights(folder: Path, recipe: Recipe) -> bool:
+    """Say whether the backbone's weights are there; a snapshot of the hub may be without them."""
+    return any((folder / name).is_file() for name in _weight_names(folder, recipe.backbone))
 
 
 def weights_size(model: str, folder: Path, revision: str | None) -> int:
     """Return the bytes of the weights on disk, or what the hub says they would take."""
-    path = folder / WEIGHTS
-    if path.is_file():
-        return path.stat().st_size
-    if Path(model).expanduser().is_dir() or model == DEFAULT_MODEL:
-        return 0
+    names = [name for place in _places(folder) for name in _weight_names(folder, place)]
+    here = [(folder / name).stat().st_size for name in names if (folder / name).is_file()]
+    if here or Path(model).expanduser().is_dir() or model == DEFAULT_MODEL:
+        return sum(here)
+    if (folder / SHARDS).is_file():
+        total = read_json(folder / SHARDS).get("metadata")
+        return int(total["total_size"]) if isinstance(total, dict) and type(total.get("total_size")) is int else 0
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
     try:
@@ -143,7 +177,7 @@ def revision_of(folder: Path, revision: str | None = None) -> str:
     if is_snapshot(folder):
         return folder.name
     state = hashlib.sha256()
-    for name in (*CONTENT, WEIGHTS):
+    for name in _content(folder):
         path = folder / name
         if path.is_file():
             state.update(f"{name} {path.stat().st_size}\n".encode())
@@ -152,6 +186,15 @@ def revision_of(folder: Path, revision: str | None = None) -> str:
     if revision is not None and revision != found:
         raise CheckpointError(f"{folder} holds revision {found}, not {revision}; its files have changed")
     return found
+
+
+def _content(folder: Path) -> list[str]:
+    """Return the names of the files that decide a vector, there or not."""
+    names = [*CONTENT]
+    if _has_modules(folder):
+        names += _MODULE_CONTENT
+        names += [f"{place}/{name}" for place in _places(folder)[1:] for name in (*CONTENT, TRANSFORMER)]
+    return names + [name for place in _places(folder) for name in _weight_names(folder, place)]
 
 
 def _hash_file(state: "hashlib._Hash", path: Path) -> None:

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from transformers import XmodConfig, XmodModel
 from transformers.models.xmod.modeling_xmod import XmodAdapter, XmodOutput
 
-from xm.encoder.weights import build_backbone, fill, open_weights, read_config, read_tensor
+from xm.encoder.weights import Weights, build_backbone, fill, open_weights, prefix_of, read_config, read_tensor
 from xm.errors import CheckpointError, LanguageError
 
 
@@ -61,7 +60,7 @@ def read_xmod(folder: str | Path, *, languages: Sequence[str] | None) -> tuple[X
     """Read the shared weights and some adapters of `folder` (config.json, model.safetensors) as float32.
 
     Args:
-        folder: a checkpoint whose backbone tensors are named `roberta.*`.
+        folder: a checkpoint whose backbone tensors are named `roberta.*`, or bare.
         languages: XMOD codes to keep, in this order, which is also the order of the ids; None keeps all.
 
     Returns:
@@ -84,8 +83,8 @@ def read_xmod(folder: str | Path, *, languages: Sequence[str] | None) -> tuple[X
         for code in kept:
             add_adapter(model, code, tensors)
         model.config.default_language = config.default_language if config.default_language in kept else None
-        prefix = f"{model.base_model_prefix}."
-        names = [name for name in sorted(tensors.keys()) if not name.startswith(prefix)]
+        prefix = prefix_of(model, tensors.keys())
+        names = [name for name in sorted(tensors.keys()) if prefix and not name.startswith(prefix)]
         return model, {name: read_tensor(tensors, name) for name in names}
 
 
@@ -97,23 +96,24 @@ def check_adapter(code: str, available: Sequence[str]) -> None:
         )
 
 
-def build_shared(config: XmodConfig, tensors: safe_open) -> XmodModel:
+def build_shared(config: XmodConfig, tensors: Weights) -> XmodModel:
     """Build the model with its shared weights and no adapter yet; `config` is left as it is."""
     bare = XmodConfig.from_dict(config.to_dict() | {"languages": [], "default_language": None})
     return build_backbone(bare, tensors)
 
 
-def add_adapter(model: XmodModel, code: str, tensors: safe_open) -> int:
+def add_adapter(model: XmodModel, code: str, tensors: Weights) -> int:
     """Read the adapter `code` into every layer, in the model's precision, and return its id.
 
     Raises:
         CheckpointError: its tensors are missing or of the wrong shape; the model is then unchanged.
     """
+    prefix = prefix_of(model, tensors.keys())
     adapters = []
     for depth in range(model.config.num_hidden_layers):
         with torch.device("meta"):
             adapter = XmodAdapter(model.config)
-        fill(adapter, f"{model.base_model_prefix}.encoder.layer.{depth}.output.adapter_modules.{code}.", tensors)
+        fill(adapter, f"{prefix}encoder.layer.{depth}.output.adapter_modules.{code}.", tensors)
         adapters.append(adapter.to(model.dtype).train(model.training))
     for layer, adapter in zip(model.encoder.layer, adapters, strict=True):
         layer.output.adapter_modules[code] = adapter
