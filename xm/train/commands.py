@@ -1,15 +1,24 @@
 """`xm train ...`: from arguments to the recipes of xm.train.recipes, and their reports to the command line."""
 
 import argparse
-import json
-import logging
 from pathlib import Path
 
 from xm.commands import Report
+from xm.encoder.adapters import write_adapter
+from xm.encoder.exchange import merge_adapter
+from xm.errors import TrainingError
 from xm.languages import find_code
 from xm.train import recipes
-from xm.train.data import ParallelPair, read_parallel
-from xm.train.loop import LoopOptions
+from xm.train.add_language import add_language
+from xm.train.arguments import add_files, add_json, add_run, options_of, report_of, whole
+from xm.train.data import language_files
+from xm.train.device import DEVICES
+from xm.train.material import AddOptions
+from xm.train.pretrain import PretrainOptions, cold_start, pretrain, read_size
+from xm.train.retrieval_commands import add_retrieval_stages
+from xm.types import LanguageChange
+
+_NO_LIMIT = 10**9  # steps, where a budget of time ends the run
 
 
 def add_train_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -19,77 +28,120 @@ def add_train_parser(subparsers: argparse._SubParsersAction) -> None:
     warm = stages.add_parser("warm-start", help="an English BERT-style encoder becomes an untrained XMOD checkpoint")
     warm.add_argument("out", type=Path, help="folder for the checkpoint")
     warm.add_argument("--languages", required=True, help="codes, comma separated; en among them")
-    warm.add_argument("--vocab-size", type=int, default=36_000)
-    _add_files(warm, ("texts", "teacher"))
+    warm.add_argument("--later", default="", help="codes that the vocabulary covers too, for adapters added afterwards")
+    sizes = recipes.WarmStartOptions
+    warm.add_argument("--vocab-size", type=whole, default=sizes.vocab_size)
+    warm.add_argument("--reduction", type=whole, default=sizes.reduction, help="hidden width over adapter width")
+    warm.add_argument("--seed", type=int, default=sizes.seed)
+    add_files(warm, ("texts", "teacher"))
     warm.set_defaults(run=_warm_start)
-    distil = stages.add_parser("distil", help="draw each language's token embeddings to an English teacher's")
-    _add_stage(distil, steps=1_300, learning_rate=5e-4)
-    _add_files(distil, ("texts", "teacher", "questions"))
-    distil.set_defaults(run=_distil)
-    finetune = stages.add_parser("finetune", help="contrastive fine-tuning on English questions")
-    _add_stage(finetune, steps=600, learning_rate=2e-5)
-    _add_files(finetune, ("questions",))
-    finetune.add_argument("--pure", action="store_true", help="English questions only, as in the paper")
-    finetune.set_defaults(run=_finetune)
+    _add_pretrain(stages)
+    _add_add_language(stages)
+    add_retrieval_stages(stages)
 
 
-def _add_files(parser: argparse.ArgumentParser, names: tuple[str, ...]) -> None:
-    helps = {
-        "texts": "folder with LANG.txt or LANG.txt.xz, a paragraph a line",
-        "teacher": "folder of an English BERT-style sentence encoder (config.json, model.safetensors, tokenizer)",
-        "questions": "JSON Lines with question, context and source",
-    }
-    for name in names:
-        parser.add_argument(f"--{name}", type=Path, required=True, help=helps[name])
-    parser.add_argument(
-        "--parallel", type=Path, nargs="*", default=[], help="TSV files; first line names the languages"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def _add_stage(parser: argparse.ArgumentParser, *, steps: int, learning_rate: float) -> None:
-    parser.add_argument("source", type=Path, help="checkpoint folder to start from")
+def _add_pretrain(stages: argparse._SubParsersAction) -> None:
+    """Add masked-language-model pretraining."""
+    parser = stages.add_parser("pretrain", help="masked language modelling on plain text, all languages in turn")
     parser.add_argument("out", type=Path, help="folder for the result; an interrupted run there is resumed")
-    parser.add_argument("--steps", type=int, default=steps)
-    parser.add_argument("--learning-rate", type=float, default=learning_rate)
-    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--texts", type=Path, required=True, help="folder with LANG.txt or LANG.txt.xz")
+    parser.add_argument("--source", type=Path, help="checkpoint folder to start from, such as a warm start")
+    parser.add_argument("--languages", help="codes, comma separated, of a cold start (without --source)")
+    parser.add_argument(
+        "--config", nargs="+", default=[], metavar="NAME=NUMBER", help="of a cold start: layers, width, heads, ..."
+    )
+    parser.add_argument("--batch-size", type=whole, default=PretrainOptions.batch_size, help="rows")
+    parser.add_argument("--length", type=whole, default=PretrainOptions.length, help="tokens a row")
+    parser.add_argument("--masked", type=float, default=PretrainOptions.masked, help="share of masked positions")
+    parser.add_argument(
+        "--sampling", type=float, default=PretrainOptions.sampling, help="0: languages equally often; 0.3: XLM-R's"
+    )
+    parser.add_argument("--device", choices=DEVICES, default="auto")
+    add_run(parser, steps=10_000, learning_rate=5e-4)
+    add_json(parser)
+    parser.set_defaults(run=_pretrain)
 
 
-def _options(args: argparse.Namespace) -> LoopOptions:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    return LoopOptions(n_steps=args.steps, learning_rate=args.learning_rate, seed=args.seed)
+def _pretrain(args: argparse.Namespace) -> Report:
+    options = options_of(args)
+    batch = PretrainOptions(args.batch_size, args.length, args.masked, args.sampling)
+    if args.source and (args.languages or args.config):
+        raise TrainingError("--source brings its own sizes and languages; leave out --languages and --config, or it")
+    source = args.source or args.out / "start"
+    if not args.source and not (source / "config.json").is_file():
+        codes = _codes(args.languages or "")
+        if not codes:
+            raise TrainingError("give --source, a checkpoint folder, or --languages en,fr,... for a cold start")
+        cold_start(language_files(args.texts, codes), source, size=read_size(args.config), seed=args.seed)
+    report = pretrain(source, args.out, texts=args.texts, batch=batch, options=options, device=args.device)
+    return report_of({"stage": "pretrain", "checkpoint": str(args.out), **report.as_dict()})
 
 
-def _languages_of(source: Path) -> list[str]:
-    return json.loads((source / "config.json").read_text(encoding="utf-8"))["languages"]
+def _add_add_language(stages: argparse._SubParsersAction) -> None:
+    """Add the training of one more adapter."""
+    parser = stages.add_parser("add-language", help="teach a checkpoint one more language from a text file")
+    parser.add_argument("code", help="the language's code")
+    parser.add_argument("source", type=Path, help="checkpoint folder that the adapter is for")
+    parser.add_argument("out", type=Path, help="folder for CODE.safetensors; an interrupted run there is resumed")
+    parser.add_argument("--text", type=Path, required=True, help="plain text, a paragraph a line; .txt or .xz")
+    parser.add_argument("--minutes", type=float, default=5.0, help="time for all of it, unless --steps is given")
+    parser.add_argument("--embeddings", action="store_true", help="also train word embeddings, for this language alone")
+    parser.add_argument("--head", type=Path, help="mlm_head.safetensors of `xm train pretrain`")
+    parser.add_argument("--batch-size", type=whole, default=AddOptions.batch_size, help="rows")
+    parser.add_argument("--length", type=whole, default=AddOptions.length, help="tokens a row")
+    parser.add_argument("--merge", type=Path, metavar="FOLDER", help="also write a checkpoint with the adapter in it")
+    parser.add_argument("--into", type=Path, help="what to merge into: SOURCE, or what was fine-tuned from it")
+    parser.add_argument("--share-rows", action="store_true", help="merge the word embeddings too: for all languages")
+    parser.add_argument("--picture", type=Path, metavar="FILE.html", help="draw what changed")
+    parser.add_argument("--device", choices=DEVICES, default="auto")
+    add_run(parser, steps=None, learning_rate=1e-3)
+    add_json(parser)
+    parser.set_defaults(run=_add_language)
 
 
-def _pairs(args: argparse.Namespace) -> list[ParallelPair]:
-    codes = _languages_of(args.source)
-    return [pair for path in args.parallel for pair in read_parallel(path, codes)]
+def _add_language(args: argparse.Namespace) -> Report:
+    if args.merge and args.embeddings and not args.share_rows:
+        raise TrainingError("--merge puts word embeddings into the table of all languages: say so with --share-rows")
+    seconds = None if args.steps else 60 * args.minutes
+    args.steps = args.steps or _NO_LIMIT
+    batch = AddOptions(batch_size=args.batch_size, length=args.length, embeddings=args.embeddings, head=args.head)
+    code, options = find_code(args.code), options_of(args, max_seconds=seconds)
+    added = add_language(
+        args.source, args.out, code=code, text=args.text, batch=batch, options=options, device=args.device
+    )
+    path = args.out / f"{code}.safetensors"
+    write_adapter(added.adapter, path)
+    facts = {"stage": "add-language", "adapter": str(path), **added.as_dict()}
+    if args.merge:
+        merge_adapter(str(args.into or args.source), path, args.merge, share_rows=args.share_rows)
+        facts["checkpoint"] = str(args.merge)
+    if args.picture:
+        _draw(added.change, args.picture)
+        facts["picture"] = str(args.picture)
+    return report_of(facts)
+
+
+def _draw(change: LanguageChange, path: Path) -> None:
+    from xm.figures.training import figure
+
+    try:
+        figure(change).write_html(path)  # with plotly inside, since nothing is to be fetched
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be written: {error.strerror}; name another file") from error
 
 
 def _warm_start(args: argparse.Namespace) -> Report:
-    codes = [find_code(part.strip()) for part in args.languages.split(",")]
     files = recipes.WarmStartFiles(args.texts, tuple(args.parallel), args.teacher)
-    recipes.warm_start(files, args.out, languages=codes, vocab_size=args.vocab_size)
-    return _report({"stage": "warm-start", "checkpoint": str(args.out), "languages": codes})
-
-
-def _distil(args: argparse.Namespace) -> Report:
-    pairs = _pairs(args) + recipes.english_pairs(args.texts, args.questions)
-    report = recipes.distil(args.source, args.out, teacher=args.teacher, pairs=pairs, options=_options(args))
-    return _report({"stage": "distil", "checkpoint": str(args.out), **report.as_dict()})
-
-
-def _finetune(args: argparse.Namespace) -> Report:
-    batch = recipes.FinetuneOptions(parallel_every=0 if args.pure else 3)
-    options = _options(args)
-    report = recipes.finetune(
-        args.source, args.out, questions=args.questions, pairs=_pairs(args), batch=batch, options=options
+    options = recipes.WarmStartOptions(
+        languages=_codes(args.languages),
+        later=_codes(args.later),
+        vocab_size=args.vocab_size,
+        reduction=args.reduction,
+        seed=args.seed,
     )
-    return _report({"stage": "finetune", "checkpoint": str(args.out), **report.as_dict()})
+    recipes.warm_start(files, args.out, options=options)
+    return report_of({"stage": "warm-start", "checkpoint": str(args.out), "languages": list(options.languages)})
 
 
-def _report(facts: dict) -> Report:
-    return Report(facts, tuple(f"{name}: {value}" for name, value in facts.items()))
+def _codes(text: str) -> tuple[str, ...]:
+    return tuple(find_code(part.strip()) for part in text.split(",") if part.strip())

@@ -1,11 +1,11 @@
 """Training data: plain text, parallel sentences, question-passage pairs, from plain or xz-compressed files.
 
-Leaves out: corpora for searching (xm.corpus) and evaluation files (xm.evaluation).
+Leaves out: TSV triples and hub sets (xm.train.triples), corpora for searching (xm.corpus), evaluation files.
 """
 
 import json
 import lzma
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +24,13 @@ class ParallelPair:
 
 @dataclass(frozen=True)
 class QuestionPair:
-    """An English question and the passage that answers it."""
+    """An English question, the passage that answers it, and passages that do not, where the data names some."""
 
     question: str
     passage: str
-    source: str
+    source: str = ""
+    title: str = ""
+    negatives: tuple[str, ...] = ()
 
 
 def read_lines(path: Path) -> Iterator[str]:
@@ -81,19 +83,51 @@ def read_parallel(path: Path, codes: Sequence[str]) -> list[ParallelPair]:
 
 
 def read_questions(path: Path, sources: Sequence[str] | None = None) -> list[QuestionPair]:
-    """Read JSON Lines with `question`, `context`, `source` and optionally `title`; `sources` selects, None takes all.
+    """Read JSON Lines, rows as of `pair_of`; `sources` selects by that key, None takes all.
 
-    Rows of `medquad` and `fairytaleqa` depend on their title, which is put before the passage.
+    Raises:
+        TrainingError: the file is missing, a row is bad (its number is named), or none is left.
     """
     pairs = []
     for number, line in enumerate(read_lines(path), 1):
-        row = json.loads(line)
-        if "question" not in row or "context" not in row:
-            raise TrainingError(f"{path.name}, row {number}: needs `question` and `context`; has {sorted(row)}")
-        source = row.get("source", "")
-        if sources is None or source in sources:
-            title = f"{row['title']}. " if source in ("medquad", "fairytaleqa") and row.get("title") else ""
-            pairs.append(QuestionPair(row["question"], title + row["context"], source))
+        where = f"{path.name}, row {number}"
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise TrainingError(f"{where}: not JSON ({error.msg}, column {error.colno})") from error
+        if not isinstance(row, dict):
+            raise TrainingError(f"{where}: a {type(row).__name__}; expected an object with question and context")
+        if sources is None or row.get("source", "") in sources:
+            pairs.append(pair_of(row, where))
     if not pairs:
         raise TrainingError(f"{path.name}: no question of the sources {sources}")
     return pairs
+
+
+_QUESTION = ("question", "query", "anchor")
+_PASSAGE = ("context", "passage", "positive")
+# Rows of these sources depend on their title, which is put before the passage (data README).
+_TITLED = ("medquad", "fairytaleqa")
+
+
+def pair_of(row: Mapping[str, object], where: str) -> QuestionPair:
+    """Make a pair of a row with `question` (or query, anchor) and `context` (or passage, positive).
+
+    Optional are source, title, and negatives (a list) or negative, negative_1, ... (texts).
+
+    Args:
+        where: what an error calls the row.
+    """
+    question, passage = (next((row[name] for name in names if name in row), None) for names in (_QUESTION, _PASSAGE))
+    if not (isinstance(question, str) and isinstance(passage, str) and question.strip() and passage.strip()):
+        raise TrainingError(f"{where}: needs `question` and `context`, two texts; has {sorted(row)}")
+    negatives: list[object] = []
+    for name, value in row.items():
+        if name.startswith("negative") and value is not None:
+            negatives += value if isinstance(value, list) else [value]
+    if not all(isinstance(negative, str) and negative.strip() for negative in negatives):
+        raise TrainingError(f"{where}: negatives must be texts; got {str(negatives)[:100]}")
+    source, title = str(row.get("source") or ""), str(row.get("title") or "")
+    if source in _TITLED and title and not passage.startswith(f"{title}. "):
+        passage = f"{title}. {passage}"
+    return QuestionPair(question, passage, source, title, tuple(map(str, negatives)))

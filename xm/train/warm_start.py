@@ -87,8 +87,10 @@ def word_embeddings(
     for code, path in texts.items():
         if code == "en_XX":
             continue
-        static, counts = _static(tokenizer, path, n_pieces)
         encoded = _encode_pairs(tokenizer, [pair for pair in pairs if pair.code == code])
+        if not encoded:
+            continue
+        static, counts = _static(tokenizer, path, n_pieces)
         table = translation_table(encoded, n_pieces=n_pieces)
         # A piece spoken by English too may keep its English embedding; rare English pieces are no good targets.
         target = english_words * (english_counts >= 10)[:, None]
@@ -144,21 +146,22 @@ def _encode_pairs(tokenizer: Tokenizer, pairs: Sequence[ParallelPair]) -> list[t
     return [(np.array(f.ids), np.array(e.ids)) for f, e in zip(foreign, english, strict=True) if f.ids and e.ids]
 
 
-def save_checkpoint(model: XmodModel, head: torch.Tensor, folder: Path, *, metadata: Mapping) -> None:
+def save_checkpoint(model: XmodModel, heads: Sequence[torch.Tensor], folder: Path, *, metadata: Mapping) -> None:
     """Write the Stanford ColBERT layout in half precision; the tokenizer's files must already be in `folder`.
 
     Args:
-        head: (dim, hidden) linear layer without bias.
+        heads: (dim, hidden) linear layers without bias: the full one, then smaller ones, each saved under its dim.
         metadata: what `artifact.metadata` says (query_maxlen, doc_maxlen, attend_to_mask_tokens, ...).
     """
     tensors = {f"roberta.{name}": tensor for name, tensor in model.state_dict().items() if "position_ids" not in name}
-    tensors["linear.weight"] = head
+    tensors["linear.weight"] = heads[0]
+    tensors |= {f"linear_{len(head)}.weight": head for head in heads[1:]}
     halves = {name: tensor.detach().to("cpu", torch.float16).contiguous() for name, tensor in tensors.items()}
     save_file(halves, folder / "model.safetensors.new", metadata={"format": "pt"})
     (folder / "model.safetensors.new").replace(folder / "model.safetensors")
     model.config.save_pretrained(folder)
     (folder / "artifact.metadata").write_text(
-        json.dumps({**metadata, "dim": head.shape[0]}, indent=1), encoding="utf-8"
+        json.dumps({**metadata, "dim": len(heads[0])}, indent=1), encoding="utf-8"
     )
 
 
