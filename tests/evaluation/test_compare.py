@@ -9,7 +9,14 @@ import pytest
 
 import xm.encoder
 from xm.errors import CheckpointError, LanguageError, XmError
-from xm.evaluation import evaluate_index, evaluate_queries, evaluate_searcher, read_run, score_run
+from xm.evaluation import (
+    evaluate_index,
+    evaluate_queries,
+    evaluate_searcher,
+    read_run,
+    result_lines,
+    score_run,
+)
 from xm.evaluation.runs import make_runs, merge_parts
 from xm.evaluation.trec import Query
 from xm.index import save_index
@@ -269,7 +276,37 @@ def test_an_index_folder_is_evaluated_with_the_checkpoint_it_was_made_with(files
 
     monkeypatch.setitem(vars(xm.encoder), "load_encoder", load)
     save_index(searcher_of().index, tmp_path / "index")
-    result = evaluate_index(tmp_path / "index", **files, measures=["Success@1"])
+    result = evaluate_index(tmp_path / "index", **files, options=EvaluateOptions(("Success@1",)))
     assert result["measures"] == {"Success@1": 1.0} and result["queries"] == 3
     evaluate_index(tmp_path / "index", **files, model="other")
     assert asked == ["words", "other"]
+
+
+def test_the_lines_show_each_method_over_all_and_by_language_and_what_does_not_fit():
+    means, other = {"MRR@10": 0.25, "R@5": 0.5}, {"MRR@10": 0.125, "R@5": 1.0}
+    result = {
+        "measures": means,
+        "queries": 4,
+        "runs": {"multi_vector": means, "bm25": other},
+        "languages": {"sw_KE": {"queries": 3, "runs": {"multi_vector": other}}},
+        "reported": {
+            "queries_without_judgement": {"count": 2, "first": ["a", "b"]},
+            "judged_queries_not_asked": {"count": 0, "first": []},
+        },
+        "run_files": {"bm25": "runs/bm25.run"},
+    }
+    assert [line.split() for line in result_lines(result)] == [
+        ["MRR@10", "R@5"],
+        ["all,", "4", "queries"],
+        ["multi_vector", "0.2500", "0.5000"],
+        ["bm25", "0.1250", "1.0000"],
+        ["sw_KE,", "3", "queries"],
+        ["multi_vector", "0.1250", "1.0000"],
+        "note: 2 queries without judgement, such as a".split(),
+        ["run", "in", "runs/bm25.run"],
+    ]
+
+
+def test_the_lines_of_a_real_result_have_a_row_for_each_method_and_language():
+    lines = result_lines(evaluate_queries(searcher_of(), QUERIES, QRELS))
+    assert len(lines) == 1 + 3 * (1 + len(METHODS))

@@ -4,6 +4,7 @@ Leaves out: charts, and the data sets themselves.
 """
 
 from xm.evaluation.compare import evaluate_index, evaluate_queries, evaluate_searcher
+from xm.evaluation.lines import result_lines
 from xm.evaluation.measures import find_measure, mean_scores, score_run
 from xm.evaluation.trec import Qrels, Query, Run, read_qrels, read_queries, read_run, write_run
 
@@ -19,6 +20,7 @@ __all__ = [
     "read_qrels",
     "read_queries",
     "read_run",
+    "result_lines",
     "score_run",
     "write_run",
 ]

@@ -23,8 +23,9 @@ def evaluate_index(
     *,
     queries_path: str | Path,
     qrels_path: str | Path,
-    measures: Sequence[str] = EvaluateOptions.measures,
+    options: EvaluateOptions = EvaluateOptions(),
     model: str | None = None,
+    on_progress: OnProgress | None = None,
 ) -> dict[str, object]:
     """Evaluate an index folder on judged queries; the result is that of `evaluate_queries`.
 
@@ -32,16 +33,17 @@ def evaluate_index(
         index_folder: made by `xm index`; a corpus is taken too, and indexed first.
         queries_path: JSON Lines or TSV, see `read_queries`.
         qrels_path: TREC's four columns, see `read_qrels`.
-        measures: names such as MRR@10, see `find_measure`.
+        options: measures (names such as MRR@10, see `find_measure`), depth, single-vector twin, folder for the runs.
         model: checkpoint; None: the one that the index was made with.
+        on_progress: told the number of queries done and in all.
 
     Raises:
         XmError: a file, a measure, the index or the checkpoint cannot be used.
     """
-    options = EvaluateOptions(measures=tuple(measures))
     _depth(options)  # a wrong name or file shows before anything is loaded
     queries, qrels = read_queries(queries_path), read_qrels(qrels_path)
-    return evaluate_queries(open_searcher(index_folder, model=model), queries, qrels, options=options)
+    searcher = open_searcher(index_folder, model=model)
+    return evaluate_queries(searcher, queries, qrels, options=options, on_progress=on_progress)
 
 
 def evaluate_searcher(
