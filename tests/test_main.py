@@ -12,6 +12,7 @@ import pytest
 from tests import fakes
 from xm.__main__ import main
 from xm.errors import XmError
+from xm.options import EvaluateOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = (
@@ -96,7 +97,9 @@ def test_index_says_what_it_made(corpus: str, tmp_path: Path, capsys: pytest.Cap
     facts = json_of(capsys, "index", corpus, "--out", str(tmp_path / "index"), "--kind", "flat", "--language", "en")
     assert (facts["n_passages"], facts["languages"], facts["model"]) == (3, {"en_XX": 3}, "fake")
     assert sorted(facts["seconds"]) == ["build", "load", "read"]
-    assert facts["bytes"] == sum(path.stat().st_size for path in (tmp_path / "index").iterdir())
+    files = [path for path in (tmp_path / "index").rglob("*") if path.is_file()]
+    assert facts["bytes"] == sum(path.stat().st_size for path in files)
+    assert facts["notes"] == []
 
 
 def test_search_has_the_designs_shape(index: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,7 +154,7 @@ def test_a_corpus_can_be_searched_without_an_index(corpus: str, capsys: pytest.C
     assert json_of(capsys, "search", corpus, "river water")["hits"][0]["text"] == TEXTS[1]
 
 
-def test_evaluate_prints_what_the_evaluation_found(
+def test_evaluate_asks_for_what_the_options_say_and_prints_the_result(
     index: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: dict = {}
@@ -160,13 +163,15 @@ def test_evaluate_prints_what_the_evaluation_found(
         asked.update(options, folder=folder)
         return {"measures": {"MRR@10": 0.25}, "queries": 4, "seconds": {"encode": 0.1}}
 
-    monkeypatch.setitem(sys.modules, "xm.evaluation", SimpleNamespace(evaluate_index=evaluate_index))
+    evaluation = SimpleNamespace(evaluate_index=evaluate_index, result_lines=lambda facts: [f"{len(facts)} facts"])
+    monkeypatch.setitem(sys.modules, "xm.evaluation", evaluation)
     arguments = ["evaluate", index, "--queries", "q.jsonl", "--qrels", "r.txt", "--measures", "MRR@10 R@5"]
     assert json_of(capsys, *arguments) == {"measures": {"MRR@10": 0.25}, "queries": 4, "seconds": {"encode": 0.1}}
     assert (asked["folder"], asked["queries_path"], asked["qrels_path"]) == (index, "q.jsonl", "r.txt")
-    assert (asked["measures"], asked["model"]) == (["MRR@10", "R@5"], None)
-    main(arguments)
-    assert "0.2500" in capsys.readouterr().out
+    assert (asked["options"], asked["model"]) == (EvaluateOptions(("MRR@10", "R@5")), None)
+    main([*arguments, "--single-vector", "twin", "--runs-out", "runs", "--depth", "7"])
+    assert asked["options"] == EvaluateOptions(("MRR@10", "R@5"), 7, "twin", "runs")
+    assert capsys.readouterr().out == "3 facts\n"
 
 
 def test_info_says_versions_and_checkpoint(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +264,7 @@ def test_ctrl_c_ends_quietly_and_leaves_the_former_index(
     def interrupt(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xm.commands._show_progress", interrupt)
+    monkeypatch.setattr("xm.index_commands.show_progress", interrupt)
     assert main(["index", corpus, "--out", index]) == 130
     assert capsys.readouterr().err.count("\n") == 1
     assert sorted((path.name, path.stat().st_mtime_ns) for path in Path(index).iterdir()) == before

@@ -9,8 +9,11 @@ import pytest
 import xm
 from tests import fakes
 from xm.errors import CheckpointError, CorpusError, IndexFolderError, LanguageError, TextError, XmError
+from xm.index.codec import decode, encode
+from xm.index.flat import FlatIndex
 from xm.index.store import open_index, save_index
 from xm.maxsim import align
+from xm.options import CodecOptions, SearchOptions
 from xm.search import BuildProgress, Cancelled, Searcher, align_texts, build_index, open_searcher
 from xm.types import Corpus, LanguageGuess, TokenEmbeddings
 
@@ -41,6 +44,12 @@ def searcher(corpus: Corpus) -> Searcher:
 
 
 @pytest.fixture
+def compressed(corpus: Corpus) -> Searcher:
+    encoder, codec = fakes.FakeEncoder(), CodecOptions(n_bits=2, n_centroids=12)
+    return Searcher(encoder, build_index(corpus, encoder, kind="centroid", codec=codec))
+
+
+@pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "texts.txt"
     path.write_text("\n\n".join(TEXTS), encoding="utf-8")
@@ -63,6 +72,93 @@ def test_an_explanation_adds_up_to_the_hits_score(searcher: Searcher) -> None:
         assert alignment.score == hit.score
         assert sum(row["similarity"] for row in alignment.to_dict()["rows"]) == pytest.approx(hit.score, abs=1e-5)
         assert (alignment.passage_id, alignment.model, alignment.exact) == (hit.passage_id, "fake", True)
+
+
+def test_an_approximate_hits_explanation_adds_up_too_and_says_what_it_is(
+    compressed: Searcher, searcher: Searcher
+) -> None:
+    everything = SearchOptions(n_probe=12, n_candidates=100)
+    result = compressed.search("the bank that lends money", k=5, options=everything)
+    assert len(result.hits) == 5
+    decoded = decode(compressed.index.codec, compressed.index.codes)
+    # With every list read it is exact search over decoded embeddings.
+    on_decoded = FlatIndex(compressed.index.table, decoded).search(result.query.vectors, k=5)
+    assert [hit.passage_id for hit in result.hits] == [hit.passage_id for hit in on_decoded]
+    for hit in result.hits:
+        alignment = compressed.explain(result.query, hit)
+        assert (alignment.score, alignment.exact, hit.exact) == (hit.score, False, False)
+        assert alignment.score != searcher.explain(result.query, hit).score
+
+
+def test_a_centroid_index_can_be_asked_by_text_or_embeddings(compressed: Searcher) -> None:
+    query = compressed.encode_query("the bank that lends money")
+    for asked in ("the bank that lends money", query):
+        assert compressed.trace(asked, k=2).hits[0].passage_id == "en0"
+        assert compressed.why(asked, compressed.search("the bank that lends money").hits[0]).outcome == "hit"
+        assert compressed.compare_bits(asked, "en0").rows[0].rank == 1
+    few = SearchOptions(n_probe=1, n_candidates=1)
+    assert compressed.trace(query, k=1, options=few).options == few
+    assert {compressed.why(query, f"en{i}", k=1, options=few).n_kept for i in range(4)} == {1}
+    token_id = int(compressed.index.codes.centroid_ids[0])
+    assert compressed.centroid_tokens(token_id, n=1).n_tokens["en_XX"] >= 1
+
+
+def test_compression_is_measured_on_the_embeddings_themselves(compressed: Searcher, searcher: Searcher) -> None:
+    exact, codec = searcher.index.vectors, compressed.index.codec
+    decoded = decode(codec, encode(codec, exact))
+    cosine = float((decoded * exact).sum(axis=1).mean())
+    found = compressed.reconstruction_error()
+    assert found["cosine"] == pytest.approx(cosine, abs=1e-6)
+    assert found["residual"] == pytest.approx(float(np.abs(exact - decoded).mean()), abs=1e-6)
+    # One passage drawn: another number, the same for the same seed.
+    few = [compressed.reconstruction_error(n_passages=1, seed=seed)["cosine"] for seed in (1, 1, 2, 3)]
+    assert few[0] == few[1]
+    assert len({cosine, *few}) > 2
+    with pytest.raises(XmError, match="at least 1"):
+        compressed.reconstruction_error(n_passages=0)
+
+
+def test_a_passage_outside_the_hits_is_compared_with_them(compressed: Searcher, searcher: Searcher) -> None:
+    query = searcher.encode_query("the bank that lends money")
+    last = searcher.search("the bank that lends money", k=5).hits[-1].passage_id
+    for found in (compressed, searcher):
+        compared = found.compare_bits(query, last, k=2)
+        assert (compared.n_passages, compared.rows[0].rank) == (3, 3)
+        assert compared.rows[0].score == pytest.approx(searcher.explain(query, last).score, abs=1e-5)
+
+
+def test_what_a_flat_index_has_not_cannot_be_asked(searcher: Searcher) -> None:
+    asked = (
+        lambda: searcher.why("bank", "en0"),
+        lambda: searcher.trace("bank"),
+        lambda: searcher.centroid_tokens(0),
+        searcher.reconstruction_error,
+    )
+    for ask in asked:
+        with pytest.raises(XmError, match="this index is flat"):
+            ask()
+    with pytest.raises(XmError, match="always scores every passage"):
+        searcher.search("bank", options=SearchOptions())
+
+
+def test_options_of_another_kind_are_an_error_before_anything_is_encoded(corpus: Corpus) -> None:
+    encoder = fakes.FakeEncoder()
+    wrong = [
+        ({"kind": "magic"}, "'magic'"),
+        ({"dtype": "float8"}, "'float8'"),
+        ({"codec": CodecOptions()}, "flat index is not compressed"),
+        ({"kind": "centroid", "dtype": "float16"}, "dtype float16"),
+        ({"kind": "centroid", "codec": CodecOptions(n_bits=3)}, "n_bits is 3"),
+    ]
+    for options, message in wrong:
+        with pytest.raises(XmError, match=message):
+            build_index(corpus, encoder, **options)
+    assert encoder.n_encoded == 0
+    halves = build_index(corpus, encoder, dtype="float16")
+    assert (
+        halves.vectors.dtype,
+        halves.search(encoder.encode_query("x", corpus.passages[0].language).vectors, k=1)[0].exact,
+    ) == (np.float16, True)
 
 
 def test_text_or_embeddings_and_hit_or_id_explain_the_same(searcher: Searcher) -> None:
@@ -216,6 +312,26 @@ def test_without_a_cache_everything_works_too(file: Path, monkeypatch: pytest.Mo
     for value in ("off", str(file / "no" / "folder")):
         monkeypatch.setenv("XM_CACHE", value)
         assert open_searcher(file, model="fake").search("telescope").hits
+
+
+def test_a_corpus_is_added_to_an_index_of_either_kind(
+    corpus: Corpus, compressed: Searcher, searcher: Searcher, tmp_path: Path
+) -> None:
+    more = Corpus("more", (fakes.passage("new", "Ships sail over the deep sea at night."),))
+    other = fakes.FakeEncoder(model="other", revision="1" * 16)
+    for number, found in enumerate((compressed, searcher)):
+        folder = tmp_path / str(number)
+        save_index(found.index, folder)
+        n_encoded, steps = found.encoder.n_encoded, []
+        with pytest.raises(XmError, match="ids that the index has already, like 'en0'"):
+            xm.add_corpus(folder, corpus, found.encoder)
+        with pytest.raises(IndexFolderError, match="built with fake.*with other"):
+            xm.add_corpus(folder, more, other)
+        assert (found.encoder.n_encoded, other.n_encoded) == (n_encoded, 0)  # nothing is encoded in vain
+        index = xm.add_corpus(folder, more, found.encoder, on_progress=steps.append)
+        assert steps[-1] == BuildProgress("write", 1, 1, {"en_XX": 1})
+        assert index.corpus.passage_ids == (*found.index.corpus.passage_ids, "new")
+        assert Searcher(found.encoder, index).search("ships on the deep sea", k=1).hits[0].passage_id == "new"
 
 
 def test_an_index_folder_is_opened_with_the_model_it_was_built_with(

@@ -12,6 +12,7 @@ import importlib
 from typing import Any
 
 from xm.errors import XmError
+from xm.options import CodecOptions, SearchOptions
 from xm.types import Alignment, Corpus, Hit, LanguageGuess, Passage, SearchResult, TokenEmbeddings
 
 __version__ = "0.1.0"
@@ -20,7 +21,13 @@ __version__ = "0.1.0"
 _VERBS = {
     "open": ("xm.search", "open_searcher"),
     "align_texts": ("xm.search", "align_texts"),
-    "build_index": ("xm.search", "build_index"),
+    "build_index": ("xm.building", "build_index"),
+    "add_corpus": ("xm.building", "add_corpus"),
+    "delete_passages": ("xm.index.change", "delete_passages"),
+    "compact": ("xm.index.change", "compact"),
+    "inspect_index": ("xm.index.facts", "inspect_index"),
+    "import_colbert": ("xm.index.colbert_format", "import_colbert"),
+    "export_colbert": ("xm.index.colbert_format", "export_colbert"),
     "read_corpus": ("xm.corpus", "read_corpus"),
     "detect": ("xm.languages", "detect"),
     "load_encoder": ("xm.encoder", "load_encoder"),
@@ -28,16 +35,24 @@ _VERBS = {
 
 __all__ = [
     "Alignment",
+    "CodecOptions",
     "Corpus",
     "Hit",
     "LanguageGuess",
     "Passage",
+    "SearchOptions",
     "SearchResult",
     "TokenEmbeddings",
     "XmError",
+    "add_corpus",
     "align_texts",
     "build_index",
+    "compact",
+    "delete_passages",
     "detect",
+    "export_colbert",
+    "import_colbert",
+    "inspect_index",
     "load_encoder",
     "open",
     "read_corpus",

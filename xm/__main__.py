@@ -11,8 +11,12 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from xm import commands
+import xm
+from xm import commands, index_commands, search_commands
+from xm.adapter_commands import add_adapter_parser
 from xm.errors import XmError
+from xm.info_command import run_info
+from xm.options import SearchOptions
 
 _BAD_INPUT = 2
 _INTERRUPTED = 130  # what shells report for Ctrl-C
@@ -56,12 +60,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _make_parser(*, for_training: bool) -> argparse.ArgumentParser:
     """Describe every command; those of `train` only if wanted, as they bring torch."""
     parser = _Parser(prog="xm", description="Search in many languages and see where every score comes from.")
-    parser.add_argument("--version", action="version", version=f"xm {commands.xm.__version__}")
+    parser.add_argument("--version", action="version", version=f"xm {xm.__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     _add_small(subparsers)
     _add_index(subparsers)
+    _add_changes(subparsers)
+    _add_colbert(subparsers)
     _add_search(subparsers)
+    _add_questions(subparsers)
     _add_evaluate(subparsers)
+    add_adapter_parser(subparsers)
     if for_training:
         _add_train(subparsers)
     else:
@@ -83,50 +91,123 @@ def _add_small(subparsers: argparse._SubParsersAction) -> None:
     detect.add_argument("text", nargs="+", metavar="TEXT", help="quote a text of several words")
     _add_json(detect)
     detect.set_defaults(run=commands.run_detect)
-    info = subparsers.add_parser("info", help="versions, processor and facts of a checkpoint")
-    info.add_argument("named_model", nargs="?", metavar="MODEL", help="hub name or folder (default: as for --model)")
+    info = subparsers.add_parser("info", help="versions, processor and facts of a checkpoint or an index")
+    info.add_argument(
+        "named_model", nargs="?", metavar="MODEL|DIR", help="checkpoint or index (default: as for --model)"
+    )
     _add_json(info)
-    info.set_defaults(run=commands.run_info)
+    info.set_defaults(run=run_info)
 
 
 def _add_index(subparsers: argparse._SubParsersAction) -> None:
     """Add `index`."""
     index = subparsers.add_parser("index", help="index a corpus")
-    index.add_argument("corpus", metavar="CORPUS", help="a .txt, .md, .csv, .tsv or .jsonl file, or a folder")
+    _add_corpus(index)
     index.add_argument("--out", required=True, metavar="DIR", help="folder of the index; an index there is replaced")
-    index.add_argument("--kind", choices=["flat"], default="flat", help="exact search over every token")
+    index.add_argument(
+        "--kind",
+        choices=["flat", "centroid"],
+        default="flat",
+        help="flat: every embedding kept, exact scores (default); centroid: compressed, approximate scores",
+    )
+    index.add_argument("--bits", type=int, choices=[1, 2, 4, 8], help="bits a number of a centroid index (default: 2)")
+    index.add_argument(
+        "--dtype", choices=["float32", "float16"], default="float32", help="of a flat index (default: float32)"
+    )
     _add_model(index)
     _add_language(index, "of the passages")
     _add_json(index)
-    index.set_defaults(run=commands.run_index)
+    index.set_defaults(run=index_commands.run_index)
+
+
+def _add_changes(subparsers: argparse._SubParsersAction) -> None:
+    """Add `add`, `delete` and `compact`."""
+    add = subparsers.add_parser("add", help="add passages to an index")
+    add.add_argument("folder", metavar="DIR", help="an index")
+    _add_corpus(add)
+    add.add_argument("--prefix", default="", help="put before the new passages' ids, where they are there already")
+    _add_model(add, default="the one the index was built with")
+    _add_language(add, "of the passages")
+    add.set_defaults(run=index_commands.run_add)
+    delete = subparsers.add_parser("delete", help="delete passages from an index")
+    delete.add_argument("folder", metavar="DIR", help="an index")
+    delete.add_argument("passage_ids", nargs="+", metavar="PASSAGE_ID")
+    delete.set_defaults(run=index_commands.run_delete)
+    compact = subparsers.add_parser("compact", help="give back the room of deleted passages")
+    compact.add_argument("folder", metavar="DIR", help="an index")
+    compact.set_defaults(run=index_commands.run_compact)
+    for parser in (add, delete, compact):
+        _add_json(parser)
+
+
+def _add_colbert(subparsers: argparse._SubParsersAction) -> None:
+    """Add `import-colbert` and `export-colbert`."""
+    bring = subparsers.add_parser("import-colbert", help="make an index of one that colbert-ai wrote")
+    bring.add_argument("colbert", metavar="FOLDER", help="index in ColBERT's own layout")
+    bring.add_argument("--texts", metavar="FILE", help="the collection it was made of; not needed after export-colbert")
+    bring.add_argument("--out", required=True, metavar="DIR", help="folder of the index; an index there is replaced")
+    _add_model(bring, default="the one the index names")
+    _add_language(bring, "of the passages")
+    bring.set_defaults(run=index_commands.run_import)
+    export = subparsers.add_parser("export-colbert", help="write a centroid index in ColBERT's own layout")
+    export.add_argument("folder", metavar="DIR", help="a centroid index")
+    export.add_argument("out", metavar="OUT", help="new or empty folder")
+    export.add_argument("--checkpoint", help="for colbert-ai to encode queries with (default: the index's model)")
+    export.set_defaults(run=index_commands.run_export)
+    for parser in (bring, export):
+        _add_json(parser)
 
 
 def _add_search(subparsers: argparse._SubParsersAction) -> None:
     """Add `search` and `explain`."""
     search = subparsers.add_parser("search", help="search an index")
-    search.add_argument("folder", metavar="DIR", help="an index, or a corpus to index in memory")
-    search.add_argument("query", metavar="QUERY")
-    search.add_argument("--k", type=int, default=10, help="hits wanted (default: 10)")
-    search.set_defaults(run=commands.run_search)
     explain = subparsers.add_parser("explain", help="show where a score comes from, token by token")
-    explain.add_argument("folder", metavar="DIR", help="an index, or a corpus to index in memory")
-    explain.add_argument("query", metavar="QUERY")
+    for parser in (search, explain):
+        parser.add_argument("folder", metavar="DIR", help="an index, or a corpus to index in memory")
+        _add_query(parser)
     explain.add_argument("passage_id", metavar="PASSAGE_ID")
     explain.add_argument("--html", metavar="FILE", help="also write the figure, as one self-contained page")
-    explain.set_defaults(run=commands.run_explain)
-    for parser in (search, explain):
-        _add_model(parser, default="the one the index was built with")
-        _add_language(parser, "of the query")
-        _add_json(parser)
+    _add_k(search)
+    _add_search_options(search)
+    search.set_defaults(run=search_commands.run_search)
+    explain.set_defaults(run=search_commands.run_explain)
+
+
+def _add_questions(subparsers: argparse._SubParsersAction) -> None:
+    """Add `why`, `trace`, `compare` and `centroid`."""
+    why = subparsers.add_parser("why", help="why a passage is, or is not, among the hits of a centroid index")
+    trace = subparsers.add_parser("trace", help="what each stage of a search over a centroid index saw")
+    compare = subparsers.add_parser("compare", help="a query and a passage exactly, by centroids and at 1 to 8 bits")
+    for parser in (why, trace, compare):
+        what = "an index, or a corpus to index in memory" if parser is compare else "a centroid index"
+        parser.add_argument("folder", metavar="DIR", help=what)
+        _add_query(parser)
+        _add_k(parser)
+    for parser in (why, compare):
+        parser.add_argument("passage_id", metavar="PASSAGE_ID")
+    for parser in (why, trace):
+        _add_search_options(parser)
+    why.set_defaults(run=search_commands.run_why)
+    trace.set_defaults(run=search_commands.run_trace)
+    compare.set_defaults(run=search_commands.run_compare)
+    centroid = subparsers.add_parser("centroid", help="the tokens that lie at a centroid, in context, by language")
+    centroid.add_argument("folder", metavar="DIR", help="a centroid index")
+    centroid.add_argument("centroid_id", type=int, metavar="ID", help="number of the centroid, from 0")
+    centroid.add_argument("--n", type=int, default=10, help="tokens shown of each language (default: 10)")
+    _add_json(centroid)
+    centroid.set_defaults(run=search_commands.run_centroid)
 
 
 def _add_evaluate(subparsers: argparse._SubParsersAction) -> None:
     """Add `evaluate`."""
-    evaluate = subparsers.add_parser("evaluate", help="measure an index on judged queries")
+    evaluate = subparsers.add_parser("evaluate", help="measure an index, BM25 and both together on judged queries")
     evaluate.add_argument("folder", metavar="DIR", help="an index")
     evaluate.add_argument("--queries", required=True, metavar="FILE", help="JSON Lines (id, text, language) or TSV")
     evaluate.add_argument("--qrels", required=True, metavar="FILE", help="TREC's four columns")
     evaluate.add_argument("--measures", default="MRR@10 R@100 nDCG@10", help="default: MRR@10 R@100 nDCG@10")
+    evaluate.add_argument("--depth", type=int, default=100, help="hits a query and method, at least (default: 100)")
+    evaluate.add_argument("--single-vector", metavar="MODEL", help="single-vector checkpoint to compare with")
+    evaluate.add_argument("--runs-out", metavar="DIR", help="write each method's hits there, as a TREC run file")
     _add_model(evaluate, default="the one the index was built with")
     _add_json(evaluate)
     evaluate.set_defaults(run=commands.run_evaluate)
@@ -137,6 +218,37 @@ def _add_train(subparsers: argparse._SubParsersAction) -> None:
     from xm.train.commands import add_train_parser
 
     add_train_parser(subparsers)
+
+
+def _add_corpus(parser: argparse.ArgumentParser) -> None:
+    """Add CORPUS."""
+    parser.add_argument("corpus", metavar="CORPUS", help="a .txt, .md, .csv, .tsv or .jsonl file, or a folder")
+
+
+def _add_query(parser: argparse.ArgumentParser) -> None:
+    """Add QUERY and what goes with it."""
+    parser.add_argument("query", metavar="QUERY")
+    _add_model(parser, default="the one the index was built with")
+    _add_language(parser, "of the query")
+    _add_json(parser)
+
+
+def _add_k(parser: argparse.ArgumentParser) -> None:
+    """Add --k."""
+    parser.add_argument("--k", type=int, default=10, help="hits wanted (default: 10)")
+
+
+def _add_search_options(parser: argparse.ArgumentParser) -> None:
+    """Add how far a search of a centroid index looks."""
+    options = SearchOptions()
+    probe = f"centroid index: centroids probed for each query token (default: {options.n_probe})"
+    parser.add_argument("--n-probe", type=int, metavar="N", help=probe)
+    keep = f"centroid index: passages kept for scoring by all their centroids (default: {options.n_candidates})"
+    parser.add_argument("--n-candidates", type=int, metavar="N", help=keep)
+    exact = f"centroid index: passages decoded and scored by MaxSim (default: {options.n_exact})"
+    parser.add_argument("--n-exact", type=int, metavar="N", help=exact)
+    prune = "centroid index: leave out centroids below this cosine for every query token (default: none)"
+    parser.add_argument("--centroid-threshold", type=float, metavar="COSINE", help=prune)
 
 
 def _add_model(parser: argparse.ArgumentParser, *, default: str = "XM_MODEL, or xm-mini") -> None:

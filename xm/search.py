@@ -1,77 +1,63 @@
 """Searching a corpus and explaining what was found: an encoder and an index that belong together.
 
-Leaves out: how texts are encoded (xm.encoder), how passages are scored (xm.index.flat), how results look.
+Leaves out: building an index (xm.building), how passages are scored (xm.index), how results look.
 """
 
-import logging
 import time
-from collections.abc import Callable
-from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from xm import cache
+import numpy as np
+
+from xm.building import BuildProgress, Cancelled, OnProgress, build_index, cached_index, check_model
+from xm.compression import compressed, exact_vectors, measure_error
 from xm.corpus import read_corpus
-from xm.errors import CorpusError, IndexFolderError, LanguageError, TextError, XmError
-from xm.index.flat import FlatIndex, build_flat
-from xm.index.store import FORMAT_VERSION, is_index_folder, open_index, save_index
+from xm.errors import CorpusError, LanguageError, TextError, XmError
+from xm.index.centroid import CentroidIndex
+from xm.index.codec import Codec
+from xm.index.compare import BitsComparison, codecs_like, codecs_of, compare_bits
+from xm.index.flat import FlatIndex
+from xm.index.members import CentroidTokens, centroid_tokens
+from xm.index.store import Index, is_index_folder, open_index
+from xm.index.trace import SearchTrace, trace
+from xm.index.why import Why, why
 from xm.languages import LANGUAGES, choose
 from xm.maxsim import align
-from xm.options import DEFAULT_MODEL
-from xm.types import Alignment, Corpus, Hit, LanguageGuess, SearchResult, TokenEmbeddings
+from xm.options import DEFAULT_MODEL, SearchOptions
+from xm.types import Alignment, Hit, LanguageGuess, SearchResult, TokenEmbeddings
 
 if TYPE_CHECKING:
     from xm.encoder import Encoder
 
-_log = logging.getLogger(__name__)
-
-
-class Cancelled(XmError):
-    """Somebody asked to stop: raise it in `on_progress` to end a build; nothing built before is touched."""
-
-
-@dataclass(frozen=True)
-class BuildProgress:
-    """How far a build is: passages done of all in this stage, and passages done by language (XMOD codes)."""
-
-    stage: Literal["encode", "write"]
-    done: int
-    total: int
-    languages: dict[str, int]
-
-
-OnProgress = Callable[[BuildProgress], None]
+__all__ = ["BuildProgress", "Cancelled", "OnProgress", "Searcher", "align_texts", "build_index", "open_searcher"]
 
 
 @dataclass(frozen=True, eq=False)
 class Searcher:
-    """An encoder and the index it built.
+    """An encoder and the index it built, of either kind.
 
     Raises:
         IndexFolderError: the index was built with another model than the encoder's.
     """
 
     encoder: "Encoder"
-    index: FlatIndex
+    index: Index
 
     def __post_init__(self) -> None:
-        # The revision decides: one checkpoint may go by the name of its folder and by its name on the hub.
-        if self.encoder.revision != self.index.revision or self.encoder.dim != self.index.dim:
-            raise IndexFolderError(
-                f"this index was built with {self.index.model} (revision {self.index.revision[:12]}, dim "
-                f"{self.index.dim}), and cannot be searched with {self.encoder.model} (revision "
-                f"{self.encoder.revision[:12]}, dim {self.encoder.dim}); use the former or build the index again"
-            )
+        check_model(self.index, self.encoder)
 
-    def search(self, query: str, *, k: int = 10, language: str = "auto") -> SearchResult:
-        """Rank the passages for a query by exact MaxSim.
+    def search(
+        self, query: str, *, k: int = 10, language: str = "auto", options: SearchOptions | None = None
+    ) -> SearchResult:
+        """Rank the passages for a query by MaxSim: exactly with a flat index, approximately with a centroid index.
 
         Args:
             query: what is looked for.
             k: hits wanted; a smaller corpus gives as many as it has.
             language: the query's code, or "auto" to detect it with the index's languages as prior.
+            options: how far a centroid index looks; None: SearchOptions(). A flat index always scores everything.
 
         Returns:
             Hits, the query as encoded, and seconds spent to "detect", "encode" and "score".
@@ -79,20 +65,23 @@ class Searcher:
         Raises:
             LanguageError: the code is unknown, cannot be detected, or the model has no such adapter.
             TextError: the query is empty.
-            XmError: k is below 1.
+            XmError: k is below 1, or an option is out of range or of the other kind of index.
         """
         begun = time.perf_counter()
         guess = self._language_of(query, language)
         detected = time.perf_counter()
         embeddings = self.encoder.encode_query(query, guess)
         encoded = time.perf_counter()
-        hits = self.index.search(embeddings.vectors, k=k)
+        hits = self._hits(embeddings.vectors, k, options)
         scored = time.perf_counter()
         seconds = {"detect": detected - begun, "encode": encoded - detected, "score": scored - encoded}
         return SearchResult(query=embeddings, hits=hits, seconds=seconds)
 
     def explain(self, query: str | TokenEmbeddings, passage: Hit | str, *, language: str = "auto") -> Alignment:
-        """Align a query with a passage of the index, exactly.
+        """Align a query with a passage of the index, on the embeddings that the index holds.
+
+        Those of a centroid index are decoded ones: the alignment then says exact=False, and adds up to the very score
+        of the approximate hit. `compare_bits` puts the exact one beside it.
 
         Args:
             query: a text, or `result.query`, which saves encoding it again.
@@ -102,8 +91,19 @@ class Searcher:
         Raises:
             XmError: no passage has this id; near matches are named.
         """
-        passage_id = passage.passage_id if isinstance(passage, Hit) else passage
+        passage_id = _id_of(passage)
         embeddings = self.index.reconstruct(passage_id)
+        query = self.encode_query(query, language=language)
+        exact = isinstance(self.index, FlatIndex)
+        return align(query, embeddings, passage_id=passage_id, model=self.index.model, exact=exact)
+
+    def encode_query(self, query: str | TokenEmbeddings, *, language: str = "auto") -> TokenEmbeddings:
+        """Encode a query as `search` does; one already encoded is given back.
+
+        Raises:
+            LanguageError, TextError: as `search`.
+            XmError: its embeddings are of another dim.
+        """
         if isinstance(query, str):
             query = self.encoder.encode_query(query, self._language_of(query, language))
         if query.vectors.shape[1] != self.index.dim:
@@ -111,7 +111,95 @@ class Searcher:
                 f"the query's embeddings have dim {query.vectors.shape[1]}, the index's {self.index.dim}; encode the "
                 f"query with {self.index.model}"
             )
-        return align(query, embeddings, passage_id=passage_id, model=self.index.model)
+        return query
+
+    def why(
+        self,
+        query: str | TokenEmbeddings,
+        passage: Hit | str,
+        *,
+        k: int = 10,
+        language: str = "auto",
+        options: SearchOptions | None = None,
+    ) -> Why:
+        """Say what becomes of any passage in this search of a centroid index: its rank, or where it fell out.
+
+        Raises:
+            XmError: no passage has this id, the index is flat, or as `search`.
+        """
+        index = compressed(self.index)
+        vectors = self.encode_query(query, language=language).vectors
+        return why(index, vectors, _id_of(passage), k=k, options=options or SearchOptions())
+
+    def trace(
+        self,
+        query: str | TokenEmbeddings,
+        *,
+        k: int = 10,
+        language: str = "auto",
+        options: SearchOptions | None = None,
+    ) -> SearchTrace:
+        """Search a centroid index, and tell what each stage saw and how long it took.
+
+        Raises:
+            XmError: the index is flat, or as `search`.
+        """
+        index = compressed(self.index)
+        return trace(
+            index, self.encode_query(query, language=language).vectors, k=k, options=options or SearchOptions()
+        )
+
+    def compare_bits(
+        self, query: str | TokenEmbeddings, passage: Hit | str, *, k: int = 10, language: str = "auto"
+    ) -> BitsComparison:
+        """Compare a query and a passage exactly, by centroids alone, and at 1, 2, 4 and 8 bits.
+
+        The passage is ranked among the k best hits. A centroid index has no exact embeddings: the texts of these
+        passages are encoded again; its centroids are used, and its own codec for its own bits. For a flat index codecs
+        are trained at the first call, as a centroid index of it would train them.
+
+        Raises:
+            XmError: no passage has this id, or as `search`.
+        """
+        query = self.encode_query(query, language=language)
+        passage_id = _id_of(passage)
+        self.index.place_of(passage_id)  # an unknown id is an error before any work
+        ids = [hit.passage_id for hit in self._hits(query.vectors, k, None)]
+        ids = ids if passage_id in ids else [*ids, passage_id]
+        vectors = exact_vectors(self.index, self.encoder, ids)
+        if isinstance(self.index, FlatIndex):
+            codecs = self._trained_codecs
+        else:
+            codecs = codecs_like(self.index.codec, np.concatenate(vectors))
+        return compare_bits(codecs, query.vectors, vectors, place=ids.index(passage_id))
+
+    def centroid_tokens(self, centroid_id: int, *, n: int = 10) -> CentroidTokens:
+        """Show the tokens that lie at a centroid, in context, the n nearest of each language.
+
+        Raises:
+            XmError: there is no such centroid, n is below 1, or the index is flat.
+        """
+        return centroid_tokens(compressed(self.index), centroid_id, n=n)
+
+    def reconstruction_error(self, *, n_passages: int = 100, seed: int = 42) -> dict[str, float]:
+        """Measure what a centroid index loses: encode passages drawn at random again, and compare them to their codes.
+
+        Returns:
+            Means over tokens: "cosine" with the decoded embedding, "residual", the absolute difference of a number.
+
+        Raises:
+            XmError: the index is flat, or n_passages is below 1.
+        """
+        index = compressed(self.index)
+        return measure_error(index, self.encoder, n_passages=n_passages, seed=seed)
+
+    def _hits(self, query_vectors: np.ndarray, k: int, options: SearchOptions | None) -> tuple[Hit, ...]:
+        """Search an index of either kind."""
+        if isinstance(self.index, CentroidIndex):
+            return self.index.search(query_vectors, k=k, options=options or SearchOptions())
+        if options is not None:
+            raise XmError("search options are those of a centroid index; a flat one always scores every passage")
+        return self.index.search(query_vectors, k=k)
 
     def _language_of(self, query: str, language: str) -> LanguageGuess:
         """Choose a query's language, the index's languages being likelier than others."""
@@ -122,45 +210,10 @@ class Searcher:
         """The index's languages, counted once: 50,000 passages take 20 ms."""
         return self.index.corpus.languages
 
-
-def build_index(
-    corpus: Corpus, encoder: "Encoder", *, folder: str | Path | None = None, on_progress: OnProgress | None = None
-) -> FlatIndex:
-    """Encode every passage through the adapter of its language and index the lot.
-
-    Args:
-        corpus: at least one passage.
-        encoder: gives the token embeddings.
-        folder: where the index is also written, replacing the index that is there, if any, at the very end.
-        on_progress: told after each passage; what it raises ends the build and leaves `folder` as it was.
-
-    Raises:
-        CorpusError: the corpus is empty.
-        LanguageError: the model has no adapter for a passage's language.
-        IndexFolderError: `folder` cannot be written.
-    """
-    if not corpus.passages:
-        raise CorpusError(f"{corpus.name!r} has no passages to index; give a corpus with at least one")
-    report = on_progress or (lambda progress: None)
-    total = len(corpus.passages)
-    done: dict[str, int] = {}
-    embeddings: dict[int, TokenEmbeddings] = {}
-    texts = [passage.text for passage in corpus.passages]
-    report(BuildProgress("encode", 0, total, {}))
-    # Closing the stream stops the encoder at once, also when `report` raises.
-    with closing(encoder.stream_passages(texts, [passage.language for passage in corpus.passages])) as stream:
-        for place, item in stream:
-            embeddings[place] = item
-            code = corpus.passages[place].language.code
-            done[code] = done.get(code, 0) + 1
-            report(BuildProgress("encode", len(embeddings), total, dict(done)))
-    report(BuildProgress("write", 0, total, dict(done)))
-    in_order = [embeddings.pop(place) for place in range(total)]
-    index = build_flat(corpus, in_order, model=encoder.model, revision=encoder.revision)
-    report(BuildProgress("write", total, total, dict(done)))
-    if folder is not None:
-        save_index(index, folder)
-    return index
+    @cached_property
+    def _trained_codecs(self) -> dict[int, Codec]:
+        """Codecs of a flat index's embeddings, trained once: k-means takes seconds to minutes."""
+        return codecs_of(self.index.vectors)
 
 
 def open_searcher(path: str | Path, *, model: str | None = None, language: str = "auto") -> Searcher:
@@ -184,7 +237,7 @@ def open_searcher(path: str | Path, *, model: str | None = None, language: str =
             raise CorpusError(f"there is nothing at {path}; name an index, a corpus folder or a file of passages")
         corpus = read_corpus(path, language=language)
         encoder = load_encoder(model or DEFAULT_MODEL)
-        return Searcher(encoder, _index_of(corpus, encoder))
+        return Searcher(encoder, cached_index(corpus, encoder))
     if language != "auto":
         raise XmError(f"{path} is an index, whose passages have their languages; leave language at 'auto'")
     index = open_index(path)
@@ -231,25 +284,6 @@ def _readable(text: str, what: str) -> str:
     return text
 
 
-def _index_of(corpus: Corpus, encoder: "Encoder") -> FlatIndex:
-    """Find a corpus's index in the cache, or build it and leave it there."""
-    guesses = [str(asdict(passage)) for passage in corpus.passages]
-    key = ("index", str(FORMAT_VERSION), encoder.model, encoder.revision, encoder.precision, corpus.name, *guesses)
-    folder = cache.entry_folder(*key)
-    if folder is not None and is_index_folder(folder):
-        try:
-            index = open_index(folder)
-            cache.touch(folder)
-            return index
-        except IndexFolderError as error:
-            _log.warning("a cached index cannot be used and is built again: %s", error)
-    index = build_index(corpus, encoder)
-    if folder is None:
-        return index
-    try:
-        save_index(index, folder)
-    except IndexFolderError as error:
-        _log.warning("the index is not kept for next time: %s", error)
-        return index
-    cache.trim(keep=folder)
-    return open_index(folder)
+def _id_of(passage: Hit | str) -> str:
+    """The id of a hit, or the id itself."""
+    return passage.passage_id if isinstance(passage, Hit) else passage

@@ -12,12 +12,19 @@ from xm.index.centroid import CentroidIndex, build_centroid
 from xm.index.codec import Codec, decode
 from xm.index.flat import FlatIndex
 from xm.index.lists import InvertedLists, lists_of
-from xm.index.stages import Candidates, compare_centroids, find_candidates, keep_best, probe_centroids
+from xm.index.stages import (
+    Candidates,
+    compare_centroids,
+    find_candidates,
+    keep_best,
+    probe_centroids,
+    score_by_centroids,
+)
 from xm.maxsim import maxsim
 from xm.options import CodecOptions, SearchOptions
 from xm.types import Codes, Corpus
 
-EVERYTHING = SearchOptions(n_probe=100_000, n_candidates=100_000)
+EVERYTHING = SearchOptions(n_probe=100_000, n_candidates=100_000, n_exact=100_000)
 
 
 def without(index: CentroidIndex, *ids: str) -> CentroidIndex:
@@ -182,7 +189,7 @@ def test_nothing_sticks_from_one_search_to_the_next() -> None:
     index = made.index_of(passages)
     query = made.query_like(passages[1])
     before = index.search(query, k=100)
-    index.search(query, k=1, options=SearchOptions(n_probe=1, n_candidates=1))
+    index.search(query, k=1, options=SearchOptions(n_probe=1, n_candidates=1, n_exact=1))
     assert index.search(query, k=100) == before
 
 
@@ -221,6 +228,39 @@ def test_of_equal_candidates_those_stored_first_are_kept(n: int) -> None:
 
 
 @pytest.mark.parametrize("block", [1, 5, 64, 10_000])
+def test_scores_by_centroids_are_maxsim_over_all_of_them(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "_BLOCK_TOKENS", block)
+    passages = made.clustered(n_passages=40)
+    index = made.index_of(passages, n_centroids=20)
+    query = 3 * made.query_like(passages[3])  # longer than unit vectors: no cosine may overflow
+    kept = index.stages(query, k=1, options=SearchOptions(n_probe=2, n_candidates=15)).kept
+    decoded = index.codec.centroids[index.codes.centroid_ids]
+    slow = [maxsim(query, decoded[index.table.rows_of(place)]) for place in kept.places.tolist()]
+    assert len(slow) == 15
+    np.testing.assert_allclose(kept.scores, slow, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_score_by_centroids_worked_by_hand() -> None:
+    # Query tokens (1, 0) and (0, 1), centroids x, -x and y. A passage at -x alone: -1 + 0. One at -x and y: 0 + 1.
+    # A fourth centroid has no passage, so its cosines are minus infinity.
+    cells = np.array([[1, -1, 0, -np.inf], [0, 0, 1, -np.inf]], np.float32)
+    scores = score_by_centroids(cells, np.array([1, 1, 1, 2]), np.array([[0, 2], [2, 4]]))
+    assert scores.tolist() == pytest.approx([-1, 1])
+
+
+@pytest.mark.parametrize("n_exact", [1, 7, 15])
+def test_those_best_by_all_their_centroids_are_scored_exactly(n_exact: int) -> None:
+    passages = made.clustered(n_passages=80)
+    index = made.index_of(passages, n_centroids=20)
+    options = SearchOptions(n_probe=2, n_candidates=15, n_exact=n_exact)
+    seen = index.stages(made.query_like(passages[3]), k=1, options=options)
+    order = np.lexsort((seen.kept.places, -seen.kept.scores))
+    assert seen.scored.places.tolist() == sorted(seen.kept.places[order[:n_exact]].tolist())
+    assert len(seen.exact) == n_exact
+
+
+@pytest.mark.parametrize("block", [1, 5, 64, 10_000])
 def test_every_block_size_gives_the_same_scores(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stages, "_BLOCK_TOKENS", block)
     passages = made.clustered(n_passages=40)
@@ -251,6 +291,7 @@ def test_identical_passages_have_equal_scores_and_come_by_id() -> None:
         (np.ones((2, 16)), 0, SearchOptions(), "k is 0"),
         (np.ones((2, 16)), 1, SearchOptions(n_probe=0), "n_probe is 0"),
         (np.ones((2, 16)), 1, SearchOptions(n_candidates=0), "n_candidates 0"),
+        (np.ones((2, 16)), 1, SearchOptions(n_exact=0), "n_exact 0"),
         (np.ones((2, 16)), 1, SearchOptions(centroid_threshold=1.5), "centroid_threshold is 1.5"),
         (np.ones((2, 8)), 1, SearchOptions(), "encode the query"),
         (np.ones((0, 16)), 1, SearchOptions(), "encode the query"),

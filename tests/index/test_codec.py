@@ -5,6 +5,7 @@ import pytest
 
 from tests.index import made
 from xm.errors import XmError
+from xm.index import codec as codec_module
 from xm.index.codec import (
     Codec,
     count_of_centroids,
@@ -172,3 +173,12 @@ def test_a_codec_whose_parts_do_not_fit_is_an_error() -> None:
         encode(codec, np.ones((3, 16), np.float32))
     with pytest.raises(ValueError, match="codes need"):
         Codes(np.zeros(3, np.uint16), np.zeros((2, 4), np.uint8))
+
+
+def test_a_large_corpus_takes_fewer_centroids_than_the_formula_unless_they_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(codec_module, "_MAX_CENTROIDS", 8)
+    vectors = np.concatenate(made.clustered(n_passages=40))
+    assert train_codec(vectors).n_centroids == 8
+    assert train_codec(vectors, options=CodecOptions(n_centroids=20)).n_centroids == 20

@@ -15,7 +15,7 @@ from xm.index.why import why
 from xm.maxsim import maxsim
 from xm.options import SearchOptions
 
-OPTIONS = SearchOptions(n_probe=3, n_candidates=12)
+OPTIONS = SearchOptions(n_probe=3, n_candidates=20, n_exact=12)
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +61,12 @@ def test_a_trace_tells_of_each_query_tokens_centroids_and_what_they_brought(
 
 def test_a_traces_stages_pass_on_what_they_let_out(index: CentroidIndex, query: np.ndarray) -> None:
     told = trace(index, query, k=5, options=OPTIONS)
-    probe, candidates, keep, exact = told.stages
-    assert [stage.name for stage in told.stages] == ["probe", "candidates", "keep", "exact"]
+    probe, candidates, keep, centroids, exact = told.stages
+    assert [stage.name for stage in told.stages] == ["probe", "candidates", "keep", "centroids", "exact"]
     assert (probe.n_in, probe.n_out) == (60, len({c.centroid_id for token in told.tokens for c in token.centroids}))
     assert (candidates.n_in, candidates.n_out) == (199, sum(token.n_gained for token in told.tokens))
-    assert (keep.n_in, keep.n_out) == (candidates.n_out, 12)
+    assert (keep.n_in, keep.n_out) == (candidates.n_out, 20)
+    assert (centroids.n_in, centroids.n_out) == (20, 12)
     assert (exact.n_in, exact.n_out) == (12, 5)
     assert all(stage.seconds >= 0 for stage in told.stages)
 
@@ -75,12 +76,14 @@ def test_a_traces_hits_are_the_searchs_with_both_scores(index: CentroidIndex, qu
     assert [(hit.passage_id, hit.rank, hit.score) for hit in told.hits] == [
         (hit.passage_id, hit.rank, hit.score) for hit in hits
     ]
-    candidates = index.stages(query, k=5, options=OPTIONS).candidates
-    order = np.lexsort((candidates.places, -candidates.scores))
+    stages = index.stages(query, k=5, options=OPTIONS)
     for hit in told.hits:
-        at = order[hit.approximate_rank - 1]
-        assert candidates.places[at] == index.table.live[index.place_of(hit.passage_id)]
-        assert candidates.scores[at] == pytest.approx(hit.approximate)
+        ranked = ((stages.candidates, hit.approximate_rank, hit.approximate),)
+        ranked += ((stages.kept, hit.by_centroids_rank, hit.by_centroids),)
+        for some, rank, score in ranked:
+            at = np.lexsort((some.places, -some.scores))[rank - 1]
+            assert some.places[at] == index.table.live[index.place_of(hit.passage_id)]
+            assert some.scores[at] == pytest.approx(score)
 
 
 def test_pruned_centroids_bring_nothing(index: CentroidIndex, query: np.ndarray) -> None:
@@ -104,6 +107,8 @@ def test_why_agrees_with_the_search_for_every_passage(index: CentroidIndex, quer
             "hit"
             if passage.passage_id in ranks
             else "not among the hits"
+            if stored in stages.scored.places
+            else "not scored"
             if stored in stages.kept.places
             else "not kept"
             if stored in stages.candidates.places
@@ -114,7 +119,7 @@ def test_why_agrees_with_the_search_for_every_passage(index: CentroidIndex, quer
         assert told.score == maxsim(query, index.reconstruct(passage.passage_id).vectors)
         assert (told.nearest.number <= 3) == (expected != "not probed")
         outcomes.add(expected)
-    assert outcomes == {"hit", "not among the hits", "not kept", "not probed"}
+    assert outcomes == {"hit", "not among the hits", "not scored", "not kept", "not probed"}
 
 
 def test_ranks_beyond_the_hits_go_on_where_these_end(index: CentroidIndex, query: np.ndarray) -> None:
@@ -131,7 +136,8 @@ def test_the_sentences_say_where_a_passage_fell_out(index: CentroidIndex, query:
         assert json.loads(json.dumps(told.to_dict()))["sentence"] == told.sentence
     assert said["hit"].startswith("Rank ")
     assert "12 passages scored; 5 were asked for" in said["not among the hits"]
-    assert "and 12 were kept" in said["not kept"]
+    assert "and 20 were kept" in said["not kept"]
+    assert "of 20, and 12 were scored exactly" in said["not scored"]
     assert "None of its tokens lies in a probed centroid; its nearest was number" in said["not probed"]
     assert "of n_probe 3" in said["not probed"]
 
@@ -147,7 +153,7 @@ def test_a_passage_that_probing_lost_is_told_the_rank_it_deserves() -> None:
     # The passage's only token lies at the centroid number 2, and its score is the best all the same.
     passages = made.clustered(n_passages=300, longest=1)
     index = made.index_of(passages, n_centroids=40, n_bits=8)
-    wide, narrow = SearchOptions(n_probe=40, n_candidates=300), SearchOptions(n_probe=1)
+    wide, narrow = SearchOptions(n_probe=40, n_candidates=300, n_exact=300), SearchOptions(n_probe=1)
     lost = 0
     for seed in range(40):
         query = made.unit(np.random.default_rng(seed).standard_normal((1, 16)))
@@ -163,7 +169,7 @@ def test_a_passage_that_probing_lost_is_told_the_rank_it_deserves() -> None:
 def test_a_trace_is_ready_for_json(index: CentroidIndex, query: np.ndarray) -> None:
     told = trace(index, query, k=5, options=OPTIONS)
     back = json.loads(json.dumps(told.to_dict()))
-    assert back["options"] == {"n_probe": 3, "n_candidates": 12, "centroid_threshold": None}
+    assert back["options"] == {"n_probe": 3, "n_candidates": 20, "n_exact": 12, "centroid_threshold": None}
     assert len(back["tokens"]) == len(query)
     assert back["hits"][0]["passage_id"] == told.hits[0].passage_id
 

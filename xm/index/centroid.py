@@ -13,6 +13,7 @@ import numpy as np
 from xm.errors import XmError
 from xm.index.codec import Codec, decode, encode, train_codec
 from xm.index.lists import InvertedLists, lists_of
+from xm.index.ranking import check_k, check_query, rank_hits
 from xm.index.stages import (
     Candidates,
     Stages,
@@ -21,16 +22,12 @@ from xm.index.stages import (
     find_candidates,
     keep_best,
     probe_centroids,
+    score_by_centroids,
     score_exactly,
 )
 from xm.index.table import PassageTable
-from xm.maxsim import maxsim
 from xm.options import CodecOptions, SearchOptions
 from xm.types import Codes, Corpus, Hit, TokenEmbeddings
-
-# Scores of one passage differ in their last bits with its neighbours in a block: what is this close to the last hit is
-# scored again by itself, so that equal passages get equal scores.
-_ROUNDING = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,10 +100,9 @@ class CentroidIndex:
 
     def stages(self, query_vectors: np.ndarray, *, k: int, options: SearchOptions = SearchOptions()) -> Stages:
         """Search as `search` does, and return what each stage saw."""
-        if k < 1:
-            raise XmError(f"k is {k}; ask for at least 1 hit")
+        check_k(k)
         check_options(options)
-        self._check_query(query_vectors)
+        check_query(query_vectors, dim=self.dim, model=self.model)
         clock = [time.perf_counter()]
         cells = compare_centroids(self.codec, query_vectors, self.listed)
         probe = probe_centroids(cells, int(self.listed.sum()), options)
@@ -115,16 +111,19 @@ class CentroidIndex:
         clock.append(time.perf_counter())
         kept = keep_best(candidates, max(k, options.n_candidates))
         clock.append(time.perf_counter())
-        bounds = np.stack([self.table.starts[kept.places], self.table.starts[kept.places + 1]], axis=1)
-        exact = score_exactly(self.codec, self.codes, bounds, query_vectors)
-        hits = self._rank(query_vectors, kept, exact, k)
+        by_centroids = score_by_centroids(cells, self.codes.centroid_ids, self._bounds_of(kept.places))
+        kept = Candidates(kept.places, by_centroids)
+        scored = keep_best(kept, max(k, options.n_exact))
         clock.append(time.perf_counter())
-        seconds = dict(zip(("probe", "candidates", "keep", "exact"), np.diff(clock).tolist(), strict=True))
-        return Stages(probe, candidates, kept, exact, hits, seconds)
+        exact = score_exactly(self.codec, self.codes, self._bounds_of(scored.places), query_vectors)
+        hits = rank_hits(query_vectors, exact, k, read=lambda place: self._read(int(scored.places[place])), exact=False)
+        clock.append(time.perf_counter())
+        seconds = dict(zip(("probe", "candidates", "keep", "centroids", "exact"), np.diff(clock).tolist(), strict=True))
+        return Stages(probe, candidates, kept, scored, exact, hits, seconds)
 
     def score_all(self, query_vectors: np.ndarray) -> np.ndarray:
         """Score every passage on its decoded embeddings: (n_passages,) float64, in the corpus's order."""
-        self._check_query(query_vectors)
+        check_query(query_vectors, dim=self.dim, model=self.model)
         return score_exactly(self.codec, self.codes, self.table.bounds, query_vectors)
 
     def reconstruct(self, passage_id: str) -> TokenEmbeddings:
@@ -136,34 +135,19 @@ class CentroidIndex:
         """Return where a passage stands in the corpus, from 0; XmError with near matches if the id is unknown."""
         return self.table.place_of(passage_id)
 
-    def _rank(self, query_vectors: np.ndarray, kept: Candidates, exact: np.ndarray, k: int) -> tuple[Hit, ...]:
-        """Turn the best of the kept candidates into hits."""
-        k = min(k, len(exact))
-        if k == 0:
-            return ()
-        last = np.partition(exact, len(exact) - k)[len(exact) - k]
-        stored = kept.places[exact >= last - _ROUNDING]
-        places = np.searchsorted(self.table.live, stored).tolist()
-        found = [(-maxsim(query_vectors, self._rows(place)), self.table.id_of(place)) for place in places]
-        return tuple(
-            Hit(passage_id=passage_id, score=-negative, rank=rank, exact=False)
-            for rank, (negative, passage_id) in enumerate(sorted(found)[:k], start=1)
-        )
+    def _read(self, stored: int) -> tuple[str, np.ndarray]:
+        """The id and the decoded vectors of a live passage, by its stored place."""
+        place = int(np.searchsorted(self.table.live, stored))
+        return self.table.id_of(place), self._rows(place)
+
+    def _bounds_of(self, stored: np.ndarray) -> np.ndarray:
+        """The first row of each stored passage and the one after its last, (n, 2)."""
+        return np.stack([self.table.starts[stored], self.table.starts[stored + 1]], axis=1)
 
     def _rows(self, place: int) -> np.ndarray:
         """The decoded vectors of one passage."""
         rows = self.table.rows_of(place)
         return decode(self.codec, Codes(self.codes.centroid_ids[rows], self.codes.residuals[rows]))
-
-    def _check_query(self, query_vectors: np.ndarray) -> None:
-        """Refuse a query that does not fit."""
-        if query_vectors.ndim != 2 or query_vectors.shape[1] != self.dim or len(query_vectors) == 0:
-            raise XmError(
-                f"the query has shape {query_vectors.shape}, this index needs (n_query, {self.dim}) with n_query of 1 "
-                f"or more; encode the query with {self.model}"
-            )
-        if not np.isfinite(query_vectors).all():
-            raise XmError("the query's embeddings hold numbers that are not finite; encode the query again")
 
     @cached_property
     def listed(self) -> np.ndarray:

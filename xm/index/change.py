@@ -91,6 +91,17 @@ def compact(folder: str | Path) -> None:
         write_generation(index, path)
 
 
+def check_new_ids(index: Index, corpus: Corpus) -> None:
+    """Refuse, with an XmError, passages whose ids an index has already."""
+    there = set(index.corpus.passage_ids)
+    twice = [passage_id for passage_id in corpus.passage_ids if passage_id in there]
+    if twice:
+        raise XmError(
+            f"{len(twice)} of the {len(corpus.passages)} passages have ids that the index has already, like "
+            f"{twice[0]!r}; delete those first, or give the new ones other ids"
+        )
+
+
 def _open_for_change(folder: Path, *, verify: bool | None = None) -> tuple[Index, Manifest]:
     """Open the index for the one writer, who has the lock, and remove what killed writers left."""
     manifest = read_manifest(folder)
@@ -106,13 +117,7 @@ def _check_addition(index: Index, table: PassageTable, vectors: np.ndarray) -> N
             f"passages were encoded with {table.model} (revision {table.revision[:12]}, dim {vectors.shape[1]}); "
             f"encode them with the former"
         )
-    there = set(index.corpus.passage_ids)
-    twice = [passage_id for passage_id in table.corpus.passage_ids if passage_id in there]
-    if twice:
-        raise XmError(
-            f"{len(twice)} of the {table.n_passages} passages have ids that the index has already, like {twice[0]!r}; "
-            f"delete those first, or give the new ones other ids"
-        )
+    check_new_ids(index, table.corpus)
 
 
 def _append(path: Path, index: Index, manifest: Manifest, table: PassageTable, vectors: np.ndarray) -> None:

@@ -19,6 +19,7 @@ _BLOCK_CELLS = 8_388_608  # cosines computed at once when tokens are assigned: 3
 _BLOCK_TOKENS = 65_536  # tokens whose residuals are computed at once: 32 MB at 128 dimensions
 _MAX_HELD_OUT = 50_000  # colbert-ai's: enough for quantiles
 _HELD_OUT_SHARE = 0.05  # colbert-ai's
+_MAX_CENTROIDS = 2**14  # unless more are asked for: CodecOptions says what that saves and costs
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,13 +105,15 @@ def train_codecs(
     _check_vectors(vectors)
     for n_bits in all_bits:
         check_bits(n_bits, vectors.shape[1])
-    wanted = count_of_centroids(len(vectors)) if options.n_centroids is None else options.n_centroids
+    wanted = options.n_centroids
+    if wanted is None:
+        wanted = min(count_of_centroids(len(vectors)), _MAX_CENTROIDS)
     if min(wanted, options.n_iter, options.n_sample_per_centroid) < 1:
         raise XmError(f"n_centroids, n_iter and n_sample_per_centroid must be 1 or more; got {options}")
     train, held_out = _sample(vectors, wanted * options.n_sample_per_centroid, options.seed)
     centroids = spherical_kmeans(train, min(wanted, len(train)), n_iter=options.n_iter, seed=options.seed)
     residuals = held_out - centroids[nearest_centroids(centroids, held_out)]
-    return {n_bits: _codec_of(centroids, residuals, n_bits) for n_bits in all_bits}
+    return {n_bits: codec_of(centroids, residuals, n_bits) for n_bits in all_bits}
 
 
 def encode(codec: Codec, vectors: np.ndarray) -> Codes:
@@ -180,7 +183,7 @@ def _sample(vectors: np.ndarray, n_wanted: int, seed: int) -> tuple[np.ndarray, 
     return np.asarray(vectors[train], dtype=np.float32), np.asarray(vectors[held_out], dtype=np.float32)
 
 
-def _codec_of(centroids: np.ndarray, residuals: np.ndarray, n_bits: int) -> Codec:
+def codec_of(centroids: np.ndarray, residuals: np.ndarray, n_bits: int) -> Codec:
     """Cut the residuals' numbers into buckets of equal weight, each decoded to its median (ColBERTv2, section 3.3)."""
     n_buckets = 2**n_bits
     quantiles = np.quantile(residuals, np.arange(2 * n_buckets) / (2 * n_buckets)).astype(np.float32)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xm.errors import XmError
-from xm.index.codec import Codec, decode, encode
+from xm.index.codec import N_BITS, Codec, codec_of, decode, encode, nearest_centroids, train_codecs
 from xm.maxsim import maxsim, similarity
 
 
@@ -46,6 +46,23 @@ class BitsComparison:
     def to_dict(self) -> dict[str, Any]:
         """Return everything as dicts, lists, numbers and strings."""
         return {**asdict(self), "rank_changed": list(self.rank_changed)}
+
+
+def codecs_of(vectors: np.ndarray) -> dict[int, Codec]:
+    """Train codecs of all bits that fill whole bytes, by n_bits, on the embeddings (n_tokens, dim) of a flat index."""
+    return train_codecs(vectors, all_bits=_bits_for(vectors.shape[1]))
+
+
+def codecs_like(codec: Codec, vectors: np.ndarray) -> dict[int, Codec]:
+    """Give a codec's centroids buckets of other bits too: quantiles of the residuals of `vectors`; by n_bits.
+
+    Args:
+        codec: stands in the result as it is.
+        vectors: (n_tokens, dim) float32, unit rows, exact. Buckets made of few tokens flatter those very tokens.
+    """
+    residuals = vectors - codec.centroids[nearest_centroids(codec.centroids, vectors)]
+    others = {n_bits: codec_of(codec.centroids, residuals, n_bits) for n_bits in _bits_for(codec.dim)}
+    return {**others, codec.n_bits: codec}
 
 
 def compare_bits(
@@ -90,3 +107,8 @@ def _row(
         score=float(scores[place]),
         rank=1 + int((scores > scores[place]).sum()) + int((scores[:place] == scores[place]).sum()),
     )
+
+
+def _bits_for(dim: int) -> list[int]:
+    """The numbers of bits at which a token of `dim` numbers fills whole bytes."""
+    return [n_bits for n_bits in N_BITS if dim * n_bits % 8 == 0]

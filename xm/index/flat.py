@@ -9,15 +9,10 @@ from typing import Literal
 
 import numpy as np
 
-from xm.errors import XmError
 from xm.index.kernels import score_passages
+from xm.index.ranking import check_k, check_query, rank_hits
 from xm.index.table import PassageTable, table_of
-from xm.maxsim import maxsim
 from xm.types import Corpus, Hit, TokenEmbeddings
-
-# Float32 sums of the same rows differ in their last bits with the order they are added in. Everything this close to the
-# last hit is scored again as its alignment is, so that hits show that very score.
-_ROUNDING = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,27 +68,15 @@ class FlatIndex:
         Raises:
             XmError: k is below 1, or the query's shape does not fit.
         """
-        if k < 1:
-            raise XmError(f"k is {k}; ask for at least 1 hit")
+        check_k(k)
         scores = self.score_all(query_vectors)
-        k = min(k, self.n_passages)
-        last = np.partition(scores, self.n_passages - k)[self.n_passages - k]
-        places = np.flatnonzero(scores >= last - _ROUNDING).tolist()
-        found = [(-maxsim(query_vectors, self._rows(place)), self.table.id_of(place)) for place in places]
-        return tuple(
-            Hit(passage_id=passage_id, score=-negative, rank=rank)
-            for rank, (negative, passage_id) in enumerate(sorted(found)[:k], start=1)
+        return rank_hits(
+            query_vectors, scores, k, read=lambda place: (self.table.id_of(place), self._rows(place)), exact=True
         )
 
     def score_all(self, query_vectors: np.ndarray) -> np.ndarray:
         """Score every passage: (n_passages,) float64, in the corpus's order."""
-        if query_vectors.ndim != 2 or query_vectors.shape[1] != self.dim or len(query_vectors) == 0:
-            raise XmError(
-                f"the query has shape {query_vectors.shape}, this index needs (n_query, {self.dim}) with n_query of 1 "
-                f"or more; encode the query with {self.model}"
-            )
-        if not np.isfinite(query_vectors).all():
-            raise XmError("the query's embeddings hold numbers that are not finite; encode the query again")
+        check_query(query_vectors, dim=self.dim, model=self.model)
         # Deleted passages are scored with the others: they lie between them, and compacting removes them.
         return score_passages(query_vectors, self.vectors, self.table.starts)[self.table.live]
 

@@ -1,10 +1,11 @@
-"""The stages of a search over compressed embeddings: probe, candidates, keep, exact. Each returns what it saw.
+"""The stages of a search over compressed embeddings: probe, candidates, keep, centroids, exact.
 
-ColBERTv2, appendix A (Santhanam et al. 2022), with PLAID's pruning of centroids as an option (Santhanam et al. 2022b).
+ColBERTv2, appendix A (Santhanam et al. 2022), with two stages of PLAID (Santhanam et al. 2022b): scoring what is kept
+by all its centroids, which leaves few passages to decode, and as an option the pruning of centroids.
 Leaves out: putting the stages together (xm.index.centroid), telling about them (xm.index.trace).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +16,11 @@ from xm.index.lists import BLOCK_PASSAGES, InvertedLists
 from xm.options import SearchOptions
 from xm.types import Codes, Hit
 
-# Tokens decoded at once: 8 MB at 128 dimensions. Smaller blocks stay in a nearer cache but cost more matrix products,
-# each of which waits for every thread: on a busy machine 256 passages took 0.73 s by 1,024 tokens, 0.16 s by 4,096.
-_BLOCK_TOKENS = 16_384
+# Tokens scored at once: decoded, 4 MB at 128 dimensions. Smaller blocks stay in a nearer cache but cost more matrix
+# products, each of which waits for every thread: on a busy machine 256 passages took 0.73 s by 1,024 tokens, 0.16 s by
+# 4,096.
+_BLOCK_TOKENS = 8_192
+_STEPS = 32_767  # of the largest cosine, where passages are scored by centroids: 16 bits are half of what floats move
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,26 +46,37 @@ class Candidates:
     places: np.ndarray
     scores: np.ndarray
 
+    def score_of(self, stored: int) -> float | None:
+        """Return a stored passage's approximate score; None if it is not among these."""
+        at = self._find(stored)
+        return None if at is None else float(self.scores[at])
+
     def rank_of(self, stored: int) -> int | None:
-        """Return where a stored passage stands by its approximate score, from 1; None if it is no candidate."""
-        at = int(np.searchsorted(self.places, stored))
-        if at == len(self.places) or self.places[at] != stored:
+        """Return where a stored passage stands by its approximate score, from 1; None if it is not among these."""
+        at = self._find(stored)
+        if at is None:
             return None
         score = self.scores[at]
         return 1 + int((self.scores > score).sum()) + int((self.scores[:at] == score).sum())
+
+    def _find(self, stored: int) -> int | None:
+        """Return where in the arrays a stored passage is."""
+        at = int(np.searchsorted(self.places, stored))
+        return at if at < len(self.places) and self.places[at] == stored else None
 
 
 @dataclass(frozen=True, eq=False)
 class Stages:
     """Everything one search saw.
 
-    kept: the candidates that were scored exactly. exact: (n_kept,) float64, MaxSim on their decoded embeddings.
-    seconds: by stage.
+    kept: the best candidates, their scores now by all their centroids. scored: the best of these. exact: (n_scored,)
+    float64, MaxSim on their decoded embeddings. seconds: by stage.
     """
 
     probe: Probe
     candidates: Candidates
     kept: Candidates
+    scored: Candidates
     exact: np.ndarray
     hits: tuple[Hit, ...]
     seconds: dict[str, float]
@@ -70,8 +84,11 @@ class Stages:
 
 def check_options(options: SearchOptions) -> None:
     """Refuse counts below 1 and a threshold that is no cosine."""
-    if min(options.n_probe, options.n_candidates) < 1:
-        raise XmError(f"n_probe is {options.n_probe} and n_candidates {options.n_candidates}; both must be 1 or more")
+    if min(options.n_probe, options.n_candidates, options.n_exact) < 1:
+        raise XmError(
+            f"n_probe is {options.n_probe}, n_candidates {options.n_candidates} and n_exact {options.n_exact}; "
+            "each must be 1 or more"
+        )
     if options.centroid_threshold is not None and not -1 <= options.centroid_threshold <= 1:
         raise XmError(f"centroid_threshold is {options.centroid_threshold}; give a cosine from -1 to 1, or None")
 
@@ -144,13 +161,33 @@ def keep_best(candidates: Candidates, n: int) -> Candidates:
     return Candidates(candidates.places[keep], candidates.scores[keep])
 
 
+def score_by_centroids(cells: np.ndarray, centroid_ids: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Score passages by MaxSim over their centroids, probed or not: PLAID's third stage.
+
+    Args:
+        cells: as `compare_centroids` gives them.
+        centroid_ids: (n_stored_tokens,) int, of all stored tokens.
+        bounds: (n_passages, 2) int64, first row and the one after the last of each passage.
+
+    Returns:
+        (n_passages,) float32, each cosine rounded to one part in _STEPS of the largest.
+    """
+    peak = np.abs(cells).max(where=np.isfinite(cells), initial=1e-12)
+    steps = np.rint(np.maximum(cells, -peak).T * (_STEPS / peak)).astype(np.int16, order="C")
+    scores = np.empty(len(bounds), dtype=np.float32)
+    for block, rows, starts in _blocks(bounds):
+        best = np.maximum.reduceat(np.take(steps, centroid_ids[rows], axis=0), starts, axis=0)
+        scores[block] = best.sum(axis=1, dtype=np.int64) * (peak / _STEPS)
+    return scores
+
+
 def score_exactly(codec: Codec, codes: Codes, bounds: np.ndarray, query_vectors: np.ndarray) -> np.ndarray:
     """Score passages by MaxSim on their decoded embeddings, block by block.
 
     Args:
         codec: the index's.
         codes: of all stored tokens.
-        bounds: (n_passages, 2) int64, first row and the one after the last of each passage.
+        bounds: as for `score_by_centroids`.
         query_vectors: (n_query, dim) float32.
 
     Returns:
@@ -158,6 +195,16 @@ def score_exactly(codec: Codec, codes: Codes, bounds: np.ndarray, query_vectors:
     """
     scores = np.empty(len(bounds), dtype=np.float64)
     columns = np.ascontiguousarray(query_vectors.T)
+    for block, rows, starts in _blocks(bounds):
+        summed, norms = decode_sums(codec, codes.centroid_ids[rows], codes.residuals[rows])
+        cells = summed @ columns
+        cells /= norms[:, None]
+        scores[block] = np.maximum.reduceat(cells, starts, axis=0).sum(axis=1, dtype=np.float64)
+    return scores
+
+
+def _blocks(bounds: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """Cut passages into runs of about _BLOCK_TOKENS: which passages, the rows of their tokens, where each begins."""
     lengths = bounds[:, 1] - bounds[:, 0]
     ends = np.concatenate([[0], np.cumsum(lengths)])
     first = 0
@@ -165,12 +212,8 @@ def score_exactly(codec: Codec, codes: Codes, bounds: np.ndarray, query_vectors:
         after = max(first + 1, int(np.searchsorted(ends, ends[first] + _BLOCK_TOKENS, side="right")) - 1)
         starts = ends[first:after] - ends[first]
         rows = np.repeat(bounds[first:after, 0] - starts, lengths[first:after]) + np.arange(ends[after] - ends[first])
-        summed, norms = decode_sums(codec, codes.centroid_ids[rows], codes.residuals[rows])
-        cells = summed @ columns
-        cells /= norms[:, None]
-        scores[first:after] = np.maximum.reduceat(cells, starts, axis=0).sum(axis=1, dtype=np.float64)
+        yield slice(first, after), rows, starts
         first = after
-    return scores
 
 
 def _read_block(

@@ -54,13 +54,18 @@ class StageTrace:
 
 @dataclass(frozen=True)
 class HitTrace:
-    """A hit: approximate is its score by centroids alone with its rank among all candidates, score the one it has."""
+    """A hit: approximate is its score by probed centroids with its rank among all candidates, score the one it has.
+
+    by_centroids: its score by all its centroids, with its rank among the passages kept.
+    """
 
     passage_id: str
     rank: int
     score: float
     approximate: float
     approximate_rank: int
+    by_centroids: float
+    by_centroids_rank: int
 
 
 @dataclass(frozen=True)
@@ -137,27 +142,29 @@ def _trace_tokens(index: CentroidIndex, stages: Stages) -> tuple[TokenTrace, ...
 def _trace_stages(index: CentroidIndex, stages: Stages) -> tuple[StageTrace, ...]:
     """Count what went through each stage."""
     n_probed = len(np.unique(stages.probe.centroid_ids[~stages.probe.pruned]))
-    n_candidates, n_kept = len(stages.candidates.places), len(stages.kept.places)
+    n_candidates, n_kept, n_scored = map(len, (stages.candidates.places, stages.kept.places, stages.scored.places))
     seconds = stages.seconds
     return (
         StageTrace("probe", index.codec.n_centroids, n_probed, "centroids", seconds["probe"]),
         StageTrace("candidates", index.n_passages, n_candidates, "passages", seconds["candidates"]),
         StageTrace("keep", n_candidates, n_kept, "passages", seconds["keep"]),
-        StageTrace("exact", n_kept, len(stages.hits), "passages", seconds["exact"]),
+        StageTrace("centroids", n_kept, n_scored, "passages", seconds["centroids"]),
+        StageTrace("exact", n_scored, len(stages.hits), "passages", seconds["exact"]),
     )
 
 
 def _trace_hits(index: CentroidIndex, stages: Stages) -> tuple[HitTrace, ...]:
-    """Put the approximate score beside each hit's own."""
-    candidates = stages.candidates
+    """Put the approximate scores beside each hit's own."""
     stored = index.table.live[[index.place_of(hit.passage_id) for hit in stages.hits]].tolist()
     return tuple(
         HitTrace(
             passage_id=hit.passage_id,
             rank=hit.rank,
             score=hit.score,
-            approximate=float(candidates.scores[np.searchsorted(candidates.places, place)]),
-            approximate_rank=candidates.rank_of(place),
+            approximate=stages.candidates.score_of(place),
+            approximate_rank=stages.candidates.rank_of(place),
+            by_centroids=stages.kept.score_of(place),
+            by_centroids_rank=stages.kept.rank_of(place),
         )
         for hit, place in zip(stages.hits, stored, strict=True)
     )

@@ -13,7 +13,7 @@ from xm.index.stages import Probe, Stages, compare_centroids
 from xm.maxsim import maxsim
 from xm.options import SearchOptions
 
-Outcome = Literal["not probed", "pruned", "not kept", "not among the hits", "hit"]
+Outcome = Literal["not probed", "pruned", "not kept", "not scored", "not among the hits", "hit"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Why:
 
     outcome: the stage at which it fell out, or "hit". score: MaxSim on its decoded embeddings, whatever became of it.
     rank: its place by that score among the passages scored, None if it was not. would_be_rank: the place among the
-    hits that its score deserves, None if it is too low for any. approximate, approximate_rank: by centroids alone,
-    None if it was no candidate.
+    hits that its score deserves, None if it is too low for any. approximate, approximate_rank: by probed centroids,
+    None if it was no candidate. by_centroids, by_centroids_rank: by all its centroids, None if it was not kept.
     """
 
     passage_id: str
@@ -48,11 +48,14 @@ class Why:
     would_be_rank: int | None
     approximate: float | None
     approximate_rank: int | None
+    by_centroids: float | None
+    by_centroids_rank: int | None
     nearest: Nearest
     n_probe: int
     centroid_threshold: float | None
     n_candidates: int
     n_kept: int
+    n_scored: int
     k: int
 
     @property
@@ -62,7 +65,7 @@ class Why:
             return f"Rank {self.rank:,} of {self.k:,} asked for, with score {self.score:.2f}. {self._by_centroids}"
         if self.outcome == "not among the hits":
             return (
-                f"Scored {self.score:.2f}, which is number {self.rank:,} of the {self.n_kept:,} passages scored; "
+                f"Scored {self.score:.2f}, which is number {self.rank:,} of the {self.n_scored:,} passages scored; "
                 f"{self.k:,} were asked for. {self._by_centroids}"
             )
         lost = (
@@ -72,6 +75,11 @@ class Why:
             return (
                 f"A candidate, but its approximate score {self.approximate:.2f} was number "
                 f"{self.approximate_rank:,} of {self.n_candidates:,}, and {self.n_kept:,} were kept.{lost}"
+            )
+        if self.outcome == "not scored":
+            return (
+                f"Kept, but its score by all its centroids, {self.by_centroids:.2f}, was number "
+                f"{self.by_centroids_rank:,} of {self.n_kept:,}, and {self.n_scored:,} were scored exactly.{lost}"
             )
         near = self.nearest
         if self.outcome == "pruned":
@@ -88,7 +96,10 @@ class Why:
     @property
     def _by_centroids(self) -> str:
         """How it stood before exact scoring."""
-        return f"By centroids alone it was number {self.approximate_rank:,} of {self.n_candidates:,} candidates."
+        return (
+            f"By probed centroids it was number {self.approximate_rank:,} of {self.n_candidates:,} candidates, by all "
+            f"its centroids number {self.by_centroids_rank:,} of the {self.n_kept:,} kept."
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, the sentence too, as a dict for JSON."""
@@ -119,24 +130,26 @@ def why(
     stages = index.stages(query_vectors, k=k, options=options)
     stored = int(index.table.live[place])
     score = maxsim(query_vectors, index.reconstruct(passage_id).vectors)
-    approximate_rank = stages.candidates.rank_of(stored)
+    ranks = (stages.candidates.rank_of(stored), stages.kept.rank_of(stored))
     rank = _rank_of(index, stages, passage_id)
     better = sum((-hit.score, hit.passage_id) < (-score, passage_id) for hit in stages.hits)
     near = nearest_centroid(index, query_vectors, place)
-    at = np.searchsorted(stages.candidates.places, stored)
     return Why(
         passage_id=passage_id,
-        outcome=_outcome(approximate_rank, rank, k, near, stages.probe),
+        outcome=_outcome(*ranks, rank, k, near, stages.probe),
         score=score,
         rank=rank,
         would_be_rank=better + 1 if better < k else None,
-        approximate=None if approximate_rank is None else float(stages.candidates.scores[at]),
-        approximate_rank=approximate_rank,
+        approximate=stages.candidates.score_of(stored),
+        approximate_rank=ranks[0],
+        by_centroids=stages.kept.score_of(stored),
+        by_centroids_rank=ranks[1],
         nearest=near,
         n_probe=stages.probe.centroid_ids.shape[1],
         centroid_threshold=options.centroid_threshold,
         n_candidates=len(stages.candidates.places),
         n_kept=len(stages.kept.places),
+        n_scored=len(stages.scored.places),
         k=k,
     )
 
@@ -159,17 +172,19 @@ def _rank_of(index: CentroidIndex, stages: Stages, passage_id: str) -> int | Non
     for hit in stages.hits:
         if hit.passage_id == passage_id:
             return hit.rank
-    own = stages.exact[stages.kept.places == index.table.live[index.place_of(passage_id)]]
+    own = stages.exact[stages.scored.places == index.table.live[index.place_of(passage_id)]]
     if len(own) == 0:
         return None
     # Behind every hit, whatever the last bits of the scores say.
     return max(1 + int((stages.exact > own[0]).sum()), len(stages.hits) + 1)
 
 
-def _outcome(approximate_rank: int | None, rank: int | None, k: int, near: Nearest, probe: Probe) -> Outcome:
+def _outcome(
+    approximate_rank: int | None, kept_rank: int | None, rank: int | None, k: int, near: Nearest, probe: Probe
+) -> Outcome:
     """Name the stage."""
     if approximate_rank is None:
         return "pruned" if near.number <= probe.centroid_ids.shape[1] else "not probed"
     if rank is None:
-        return "not kept"
+        return "not kept" if kept_rank is None else "not scored"
     return "hit" if rank <= k else "not among the hits"
