@@ -28,6 +28,7 @@ HOMES = {
     "scipy": {"encoder", "train"},
     "sklearn": {"train"},
     "faiss": {"index"},
+    "threadpoolctl": {"index"},
     "numba": {"index"},
     "umap": {"token_map"},
     "langdetect": {"languages"},

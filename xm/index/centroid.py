@@ -26,6 +26,7 @@ from xm.index.stages import (
     score_exactly,
 )
 from xm.index.table import PassageTable
+from xm.index.threads import one_blas_thread
 from xm.options import CodecOptions, SearchOptions
 from xm.types import Codes, Corpus, Hit, TokenEmbeddings
 
@@ -74,6 +75,11 @@ class CentroidIndex:
         return self.codec.dim
 
     @property
+    def n_bytes(self) -> int:
+        """Bytes of the codes."""
+        return int(self.codes.centroid_ids.nbytes + self.codes.residuals.nbytes)
+
+    @property
     def bytes_per_token(self) -> dict[str, float]:
         """Bytes a stored token takes in its codes and in the inverted lists (their share); the codec is not counted."""
         codes = self.codes.centroid_ids.nbytes + self.codes.residuals.nbytes
@@ -103,21 +109,24 @@ class CentroidIndex:
         check_k(k)
         check_options(options)
         check_query(query_vectors, dim=self.dim, model=self.model)
-        clock = [time.perf_counter()]
-        cells = compare_centroids(self.codec, query_vectors, self.listed)
-        probe = probe_centroids(cells, int(self.listed.sum()), options)
-        clock.append(time.perf_counter())
-        candidates = find_candidates(self.lists, probe, self.is_live)
-        clock.append(time.perf_counter())
-        kept = keep_best(candidates, max(k, options.n_candidates))
-        clock.append(time.perf_counter())
-        by_centroids = score_by_centroids(cells, self.codes.centroid_ids, self._bounds_of(kept.places))
-        kept = Candidates(kept.places, by_centroids)
-        scored = keep_best(kept, max(k, options.n_exact))
-        clock.append(time.perf_counter())
-        exact = score_exactly(self.codec, self.codes, self._bounds_of(scored.places), query_vectors)
-        hits = rank_hits(query_vectors, exact, k, read=lambda place: self._read(int(scored.places[place])), exact=False)
-        clock.append(time.perf_counter())
+        with one_blas_thread():
+            clock = [time.perf_counter()]
+            cells = compare_centroids(self.codec, query_vectors, self.listed)
+            probe = probe_centroids(cells, int(self.listed.sum()), options)
+            clock.append(time.perf_counter())
+            candidates = find_candidates(self.lists, probe, self.is_live)
+            clock.append(time.perf_counter())
+            kept = keep_best(candidates, max(k, options.n_candidates))
+            clock.append(time.perf_counter())
+            by_centroids = score_by_centroids(cells, self.codes.centroid_ids, self._bounds_of(kept.places))
+            kept = Candidates(kept.places, by_centroids)
+            scored = keep_best(kept, max(k, options.n_exact))
+            clock.append(time.perf_counter())
+            exact = score_exactly(self.codec, self.codes, self._bounds_of(scored.places), query_vectors)
+            hits = rank_hits(
+                query_vectors, exact, k, read=lambda place: self._read(int(scored.places[place])), exact=False
+            )
+            clock.append(time.perf_counter())
         seconds = dict(zip(("probe", "candidates", "keep", "centroids", "exact"), np.diff(clock).tolist(), strict=True))
         return Stages(probe, candidates, kept, scored, exact, hits, seconds)
 

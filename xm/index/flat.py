@@ -12,6 +12,7 @@ import numpy as np
 from xm.index.kernels import score_passages
 from xm.index.ranking import check_k, check_query, rank_hits
 from xm.index.table import PassageTable, table_of
+from xm.index.threads import one_blas_thread
 from xm.types import Corpus, Hit, TokenEmbeddings
 
 
@@ -55,6 +56,11 @@ class FlatIndex:
         """Numbers in a token embedding."""
         return self.vectors.shape[1]
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the token embeddings."""
+        return int(self.vectors.nbytes)
+
     def search(self, query_vectors: np.ndarray, *, k: int) -> tuple[Hit, ...]:
         """Rank passages by exact MaxSim.
 
@@ -69,10 +75,11 @@ class FlatIndex:
             XmError: k is below 1, or the query's shape does not fit.
         """
         check_k(k)
-        scores = self.score_all(query_vectors)
-        return rank_hits(
-            query_vectors, scores, k, read=lambda place: (self.table.id_of(place), self._rows(place)), exact=True
-        )
+        with one_blas_thread():
+            scores = self.score_all(query_vectors)
+            return rank_hits(
+                query_vectors, scores, k, read=lambda place: (self.table.id_of(place), self._rows(place)), exact=True
+            )
 
     def score_all(self, query_vectors: np.ndarray) -> np.ndarray:
         """Score every passage: (n_passages,) float64, in the corpus's order."""

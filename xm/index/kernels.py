@@ -4,13 +4,13 @@ Leaves out: which passages are live, hits and their order (xm.index.flat).
 """
 
 import functools
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from xm.errors import XmError
+from xm.index.threads import n_cores
 from xm.options import FLAT_LIMIT_TOKENS
 
 # Up to this many tokens numpy scores: it takes a few milliseconds, and importing numba takes a hundred times that.
@@ -46,7 +46,7 @@ def score_passages(
     if len(vectors) <= _SMALL_TOKENS:
         return _score_with_numpy(query_vectors, vectors, starts)
     vectors, starts = np.ascontiguousarray(vectors), np.ascontiguousarray(starts, dtype=np.int64)
-    n_threads = n_threads or _n_cores()
+    n_threads = n_threads or n_cores()
     for function in (_score_rows,) if vectors.dtype == np.float32 else (_score_rows, _widen):
         _compiled(function)  # here, or else each thread would
     scores = np.empty(len(starts) - 1, dtype=np.float64)
@@ -177,8 +177,3 @@ def _compiled(function: Callable[..., None]) -> Callable[..., None]:
         return numba.njit([signature], cache=True, **options)(function)
     except RuntimeError:  # numba finds no folder it can write to
         return numba.njit([signature], **options)(function)
-
-
-def _n_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
