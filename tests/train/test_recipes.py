@@ -108,6 +108,19 @@ def test_the_result_is_loaded_by_the_encoder_and_equals_the_student(data, stages
     assert len(ours[1]) < passage.attended.sum()  # the punctuation was left out
 
 
+def test_a_vocabulary_covers_languages_that_get_their_adapter_later_and_a_seed_decides_the_rest(data, tmp_path):
+    files = recipes.WarmStartFiles(data / "texts", (), data / "teacher")  # no sentences: French stays untranslated
+    options = recipes.WarmStartOptions(("en_XX",), later=("fr_XX",), vocab_size=65, reduction=4, dim=16)
+    for name in ("one", "other"):
+        recipes.warm_start(files, tmp_path / name, options=options)
+    student, texts = load_student(tmp_path / "one")
+    assert student.languages == ["en_XX"]
+    assert student.backbone.encoder.layer[0].output.adapter_modules["en_XX"].dense1.weight.shape == (12, 48)
+    assert 3 not in texts.plain(["énergie"], "en_XX", length=16).ids
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "other"))
+    assert all(torch.equal(other[name], tensor) for name, tensor in one.items())
+
+
 def test_a_missing_language_file_is_named(data, tmp_path):
     files = recipes.WarmStartFiles(data / "texts", (), data / "teacher")
     with pytest.raises(TrainingError, match="de.txt"):
