@@ -70,7 +70,7 @@ class Session:
     @property
     def n_bytes(self) -> int:
         """Bytes of the visitor's own token embeddings; shared sample indexes count for nobody."""
-        return int(self.searcher.index.vectors.nbytes) if self.own and self.searcher is not None else 0
+        return int(self.searcher.index.n_bytes) if self.own and self.searcher is not None else 0
 
 
 def new_id() -> str:

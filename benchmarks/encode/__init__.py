@@ -1,0 +1,1 @@
+"""How fast texts become token embeddings, here and in transformers, sentence-transformers and PyLate."""
