@@ -11,9 +11,9 @@ from xm.types import Kind
 
 DEFAULT_MODEL = "xm-mini"
 
-# Above this many tokens a flat index is no longer interactive: a query of 32 tokens of 128 dimensions takes over 150 ms
-# on two cores. From 75 ns a token, on a busy machine; benchmarks/index.py measures it.
-FLAT_LIMIT_TOKENS = 2_000_000
+# Above this many tokens a flat index is no longer interactive: 95 % of queries of 32 tokens take up to 141 ms to score
+# (half of them 96 ms), and 311 ms (221 ms) at twice as many. float32, 128 dimensions, two cores that did little else.
+FLAT_LIMIT_TOKENS = 1_000_000
 
 
 @dataclass(frozen=True)
