@@ -53,10 +53,10 @@ def make_synthetic(folder: Path, *, n_tokens: int, n_queries: int, seed: int) ->
 
 
 def make_xm_mini(folder: Path, *, contexts: Path | None, n_queries: int, seed: int) -> None:
-    """Write a data folder of xm-mini's embeddings of the sample corpora and, if given, of the passages of a QA folder
-    in the model's languages.
+    """Write a data folder of xm-mini's embeddings of the sample corpora and, if given, of the passages of a QA folder.
 
     Queries are those of the sample corpora, then questions of the QA files (dev.SOURCE.LANG.jsonl.xz), in seeded order.
+    Files in languages that the model lacks are passed over.
     """
     from benchmarks.evaluate_qa import FILE_NAME, find_code, read_pairs
     from xm.corpus import read_corpus

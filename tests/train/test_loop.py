@@ -92,7 +92,7 @@ def test_the_rate_rises_for_a_tenth_and_falls_to_a_tenth(tmp_path: Path, monkeyp
 
 def test_a_budget_of_time_ends_the_run_and_its_report_says_how_far_it_came(tmp_path: Path) -> None:
     options = LoopOptions(n_steps=10**9, learning_rate=0.1, max_seconds=0.2)
-    report = run(tmp_path, a_model(), options=options)
+    report = run(tmp_path, a_model(), stop=10**9, options=options)
     assert 0.2 <= report.seconds < 5
     assert report.n_steps == len(report.losses) < 10**9
 

@@ -108,7 +108,11 @@ def train(
     parameters = [parameter for parameter in parameters if parameter.requires_grad]
     if not parameters:
         raise TrainingError("nothing to train: every parameter is frozen")
-    groups = [{"params": [parameter], "share": share(parameter)} for parameter in parameters]
+    shares = [share(parameter) for parameter in parameters]
+    groups = [
+        {"params": [parameter for parameter, own in zip(parameters, shares, strict=True) if own == one], "share": one}
+        for one in sorted(set(shares))
+    ]
     optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, eps=1e-6, weight_decay=0.01)
     folder.mkdir(parents=True, exist_ok=True)
     check_disk(folder, model, parameters, averaged=options.average > 0)
