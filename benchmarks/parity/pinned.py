@@ -39,6 +39,7 @@ def store(folder: Path, name: str) -> None:
             text = path.read_text(encoding="utf-8")
             if path.suffix in (".json", ".metadata"):
                 text = json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))
+                text = text.replace(f"{Path.cwd()}/", "")  # colbert-ai notes where it ran
             (target / inside).write_text(text + "\n", encoding="utf-8")
     facts = {"digest": digest_of(folder), "files": shapes}
     (target / _SHAPES).write_text(json.dumps(facts, separators=(",", ":")) + "\n", encoding="utf-8")
