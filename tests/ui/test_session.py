@@ -3,7 +3,6 @@
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from tests.fakes import FakeEncoder, corpus
@@ -34,7 +33,7 @@ def store(clock: Clock) -> SessionStore:
 
 def own(session: Session, *, n_bytes: int = 0) -> Session:
     """Give a session an index of its own, as large as wanted."""
-    searcher = SimpleNamespace(index=SimpleNamespace(vectors=np.empty(n_bytes, np.uint8)))
+    searcher = SimpleNamespace(index=SimpleNamespace(n_bytes=n_bytes))
     session.take("upload", searcher)  # type: ignore[arg-type]
     return session
 
