@@ -1,8 +1,8 @@
-"""Train the next xm-mini from its data in one command: `python -m benchmarks.xm_mini.recipe DATA TEACHER OUT`.
+"""Train xm-mini from its data in one command: `python -m benchmarks.xm_mini.recipe DATA TEACHER OUT`.
 
-No model of this recipe ships yet; the card of assets/xm-mini names the commit whose recipe made the one that does.
 DATA holds text/LANG.txt.xz, parallel/*.tsv.xz and qa/train.en.jsonl.xz; TEACHER is the folder of all-MiniLM-L6-v2.
-`shipped` may use all of it. `pure` is the paper's recipe: pretraining on plain text, then English questions alone; its
+`shipped` may use all of it: 14 languages learn from parallel sentences, nine more join, then all learn to retrieve.
+`pure` is the paper's recipe: pretraining on plain text, then English questions alone; its
 layers start as the teacher's and its foreign words untranslated, or all from random numbers (`cold`). Swahili and
 Telugu are added at the end. Finished stages are passed over, interrupted ones resumed. Prints a JSON object a stage.
 """
@@ -13,7 +13,7 @@ import logging
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import torch
@@ -23,22 +23,29 @@ from xm.encoder.exchange import merge_adapter
 from xm.train import recipes
 from xm.train.add_language import add_language
 from xm.train.data import ParallelPair, QuestionPair, language_files, read_lines, read_parallel, read_questions
+from xm.train.grow import GrowOptions, grow_languages
 from xm.train.joint import JointData, JointOptions, train_jointly
 from xm.train.loop import LoopOptions
 from xm.train.material import AddOptions
 from xm.train.negatives import NegativeOptions, make_triples
 from xm.train.pretrain import PretrainOptions, Size, cold_start, pretrain
 
-LANGUAGES = (
-    "en_XX es_XX fr_XX it_IT pt_XX id_ID de_DE ru_RU zh_CN ja_XX nl_XX vi_VN hi_IN ar_AR "  # mMARCO's 14
-    "ko_KR fi_FI th_TH fa_IR tr_TR bn_IN pl_PL el_GR ro_RO"
+FIRST = (
+    "en_XX es_XX fr_XX it_IT pt_XX id_ID de_DE ru_RU zh_CN ja_XX nl_XX vi_VN hi_IN ar_AR"  # mMARCO's 14
 ).split()
+LIKE = {  # languages that join them, and whose adapter each starts as: a related language, or one met in its texts
+    "ko_KR": "ja_XX", "fi_FI": "en_XX", "th_TH": "vi_VN", "fa_IR": "ar_AR", "tr_TR": "en_XX", "bn_IN": "hi_IN",
+    "pl_PL": "ru_RU", "el_GR": "en_XX", "ro_RO": "it_IT",
+}  # fmt: skip
+LANGUAGES = (*FIRST, *LIKE)
 LATER = ("sw_KE", "te_IN")  # in the vocabulary from the start, but without an adapter until the end
 LEXICON = Path(__file__).parent / "lexicon.tsv"
 LEXICON_WEIGHT = 3  # a word list has no context to confuse the aligner: it counts three times
 N_ENGLISH = 8_000
-REDUCTION = 8  # adapters 48 wide: 25 of them, and all else, stay below 64 MB
+REDUCTION = 6  # adapters 64 wide
+FIRST_VOCAB, VOCAB = 36_000, 32_000  # the latter: 25 adapters, and all else, stay below 64 MB
 VARIANTS = ("shipped", "pure", "cold")
+PRETRAIN_STEPS, PURE_QUESTIONS = 300, 4_000  # of the pure variants: what one core has time for in an hour and a half
 QUICK_STEPS, QUICK_QUESTIONS = 4, 200
 QUICK_LINES, QUICK_LENGTH = 400, 200  # of each text, in lines and their characters
 
@@ -61,9 +68,13 @@ class Plan:
         return self.out / "texts" if self.quick else self.data / "text"
 
     @property
-    def vocab_size(self) -> int:
-        """Pieces of the vocabulary."""
-        return 6_000 if self.quick else 36_000
+    def sentences(self) -> tuple[Path, ...]:
+        """Files of parallel sentences."""
+        return () if self.quick else tuple(sorted((self.data / "parallel").glob("*.tsv.xz")))
+
+    def vocab(self, size: int) -> int:
+        """Say how many pieces a vocabulary of `size` gets."""
+        return 6_000 if self.quick else size
 
     def questions(self) -> list[QuestionPair]:
         """Read the English questions that people really asked."""
@@ -102,17 +113,25 @@ def main() -> None:
 
 
 def shipped(plan: Plan) -> tuple[Path, Path]:
-    """Warm start and joint stage; return the checkpoint to add languages for, and that to add them to."""
-    warm, joint = plan.out / "warm", plan.out / "joint"
-    sentences = () if plan.quick else sorted((plan.data / "parallel").glob("*.tsv.xz"))
-    warm_start(plan, warm, (*sentences, *[LEXICON] * LEXICON_WEIGHT))
+    """Warm start, distillation, growth, joint stage; return the checkpoint to add languages for, and to add them to."""
+    warm, distilled, grown, joint = (plan.out / name for name in ("warm", "distilled", "grown", "joint"))
+    parallel = (*plan.sentences, *[LEXICON] * LEXICON_WEIGHT)
+    warm_start(plan, warm, parallel, languages=FIRST, vocab=FIRST_VOCAB)
+    questions = plan.questions()
+    if not is_done(distilled):
+        options = plan.run(1_145, rate=5e-4)
+        pairs = first_pairs(plan, questions)
+        report = recipes.distil(warm, distilled, teacher=plan.teacher, pairs=pairs, options=options, device=plan.device)
+        say("distil", report.as_dict())
+    if not is_done(grown):
+        options = GrowOptions(LIKE, LATER, plan.vocab(VOCAB))
+        grow_languages(distilled, grown, texts=plan.texts, parallel=parallel, options=options)
     if not is_done(joint):
-        questions = plan.questions()
         triples = make_triples(questions, NegativeOptions(), seed=plan.seed)
-        data = JointData(plan.texts, distillation_pairs(plan, questions), triples, plan.teacher)
-        options = plan.run(2_400, rate=5e-4, warmup=60 / 2_400, average=0.998)
+        data = JointData(plan.texts, joint_pairs(plan, questions), triples, plan.teacher)
+        options = plan.run(3_000, rate=5e-4, warmup=60 / 3_000, average=0.998)
         batch = JointOptions(shared_rate=0.06, heads=plan.heads)
-        report = train_jointly(warm, joint, data=data, options=options, batch=batch, device=plan.device)
+        report = train_jointly(grown, joint, data=data, options=options, batch=batch, device=plan.device)
         say("joint", report.as_dict())
     return joint, joint
 
@@ -121,18 +140,19 @@ def pure(plan: Plan, *, cold: bool) -> tuple[Path, Path]:
     """Start, pretraining, English fine-tuning with adapters and embeddings frozen; returns as `shipped`."""
     start, pretrained, tuned = plan.out / "start", plan.out / "pretrained", plan.out / "tuned"
     if not cold:
-        warm_start(plan, start, ())
+        warm_start(plan, start, (), languages=LANGUAGES, later=LATER, vocab=VOCAB)
     elif not is_done(start):
         texts = language_files(plan.texts, (*LANGUAGES, *LATER))
-        size = Size(layers=6, width=384, heads=12, reduction=REDUCTION, vocab=plan.vocab_size)
+        size = Size(layers=6, width=384, heads=12, reduction=REDUCTION, vocab=plan.vocab(VOCAB))
         cold_start(texts, start, size=size, seed=plan.seed, languages=LANGUAGES)
     if not is_done(pretrained):
-        options = plan.run(10_000, rate=5e-4)
+        options = plan.run(PRETRAIN_STEPS, rate=5e-4)
         batch = PretrainOptions(batch_size=4) if plan.quick else PretrainOptions()
         report = pretrain(start, pretrained, texts=plan.texts, batch=batch, options=options, device=plan.device)
         say("pretrain", report.as_dict())
     if not is_done(tuned):
-        questions = plan.questions()
+        asked = plan.questions()
+        questions = random.Random(plan.seed).sample(asked, min(PURE_QUESTIONS, len(asked)))
         batch = recipes.FinetuneOptions(parallel_every=0, heads=plan.heads)
         options = plan.run(len(questions) // batch.batch_size, rate=2e-5)
         report = recipes.finetune(
@@ -142,11 +162,19 @@ def pure(plan: Plan, *, cold: bool) -> tuple[Path, Path]:
     return pretrained, tuned
 
 
-def warm_start(plan: Plan, out: Path, parallel: tuple[Path, ...]) -> None:
+def warm_start(
+    plan: Plan,
+    out: Path,
+    parallel: tuple[Path, ...],
+    *,
+    languages: Sequence[str],
+    later: tuple[str, ...] = (),
+    vocab: int,
+) -> None:
     """Make an untrained checkpoint of the teacher's layers."""
     if not is_done(out):
-        sizes = {"vocab_size": plan.vocab_size, "reduction": REDUCTION, "seed": plan.seed}
-        options = recipes.WarmStartOptions(tuple(LANGUAGES), LATER, **sizes)
+        sizes = {"vocab_size": plan.vocab(vocab), "reduction": REDUCTION, "seed": plan.seed}
+        options = recipes.WarmStartOptions(tuple(languages), later, **sizes)
         recipes.warm_start(recipes.WarmStartFiles(plan.texts, parallel, plan.teacher), out, options=options)
 
 
@@ -169,16 +197,31 @@ def add_later(plan: Plan, source: Path, tuned: Path) -> tuple[list[str], Path]:
     return files, merged
 
 
-def distillation_pairs(plan: Plan, questions: Sequence[QuestionPair]) -> list[ParallelPair]:
+def first_pairs(plan: Plan, questions: Sequence[QuestionPair]) -> list[ParallelPair]:
     """Choose what one short epoch has room for: all of Tatoeba and the word list, half of TICO-19, some English."""
-    generator, codes = random.Random(0), LANGUAGES
-    folder = plan.data / "parallel"
-    tatoeba = [pair for path in sorted(folder.glob("tatoeba*")) for pair in read_parallel(path, codes)]
-    tico = read_parallel(folder / "tico19.tsv.xz", codes)
+    generator = random.Random(0)
+    tatoeba, tico = read_sentences(plan, FIRST)
     english = recipes.english_pairs(plan.texts, questions)
     half = generator.sample(tico, len(tico) // 2)
     some = generator.sample(english, min(N_ENGLISH, len(english)))
-    return [*tatoeba, *half, *read_parallel(LEXICON, codes), *some]
+    return [*tatoeba, *half, *read_parallel(LEXICON, FIRST), *some]
+
+
+def joint_pairs(plan: Plan, questions: Sequence[QuestionPair]) -> list[ParallelPair]:
+    """Choose all there is of the languages that join; of the first ones, which know theirs, half of the sentences."""
+    generator = random.Random(0)
+    sentences = [*chain(*read_sentences(plan, FIRST))]
+    english = recipes.english_pairs(plan.texts, questions)
+    old = generator.sample(sentences, len(sentences) // 2)
+    some = generator.sample(english, min(N_ENGLISH // 2, len(english)))
+    return [*chain(*read_sentences(plan, tuple(LIKE))), *read_parallel(LEXICON, tuple(LIKE)), *old, *some]
+
+
+def read_sentences(plan: Plan, codes: Sequence[str]) -> tuple[list[ParallelPair], list[ParallelPair]]:
+    """Read the parallel sentences of some languages: Tatoeba's, and TICO-19's."""
+    folder = plan.data / "parallel"
+    tatoeba = [pair for path in sorted(folder.glob("tatoeba*")) for pair in read_parallel(path, codes)]
+    return tatoeba, read_parallel(folder / "tico19.tsv.xz", codes)
 
 
 def shorten_texts(plan: Plan) -> None:
