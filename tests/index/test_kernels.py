@@ -1,5 +1,6 @@
 """The fast kernel gives the scores of the slow, obvious MaxSim, whatever it is given."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -143,3 +144,11 @@ def test_without_a_folder_to_write_to_the_kernel_is_compiled_all_the_same(monkey
 def test_advice_comes_above_the_limit_alone() -> None:
     assert advice(FLAT_LIMIT_TOKENS) is None
     assert "2,500,000 tokens" in advice(2_500_000) and "--kind centroid" in advice(2_500_000)
+
+
+def test_after_warming_up_nothing_is_left_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels.warm_up()
+    monkeypatch.setitem(sys.modules, "numba", None)  # importing it would now fail
+    vectors, starts = random_passages(n_passages=1_500, dim=16)
+    for stored in (vectors, vectors.astype(np.float16)):
+        assert len(score_passages(vectors[:3], stored, starts)) == 1_500

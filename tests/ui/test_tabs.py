@@ -439,9 +439,10 @@ def test_the_endpoints_return_json_as_the_command_line_prints_it(shared: Shared)
 
 def test_warming_up_loads_the_encoder_and_opens_the_sample(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
     warmed = []
+    monkeypatch.setattr("xm.index.warm_up", lambda: warmed.append("maxsim"))
     monkeypatch.setattr("xm.token_map.warm_up", lambda: warmed.append("umap"))
     warm_up(shared, wait_seconds=0, pause_seconds=0)
-    assert warmed == ["umap"]
+    assert warmed == ["maxsim", "umap"]
     assert shared.samples.ready("parallel", shared.load_encoder("xm-mini")) is not None
 
 

@@ -3,6 +3,7 @@
 from xm.index.centroid import CentroidIndex, build_centroid
 from xm.index.change import add_passages, compact, delete_passages
 from xm.index.flat import FlatIndex, build_flat
+from xm.index.kernels import warm_up
 from xm.index.store import is_index_folder, open_index, save_index
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "is_index_folder",
     "open_index",
     "save_index",
+    "warm_up",
 ]

@@ -61,6 +61,12 @@ def score_passages(
     return scores
 
 
+def warm_up() -> None:
+    """Compile for every type of embeddings, or load what an earlier process compiled: else the first search waits."""
+    for function in (_score_rows, _widen):
+        _compiled(function)
+
+
 def advice(n_tokens: int) -> str | None:
     """Return what to tell who builds a flat index of so many tokens; None where it answers while one waits."""
     if n_tokens <= FLAT_LIMIT_TOKENS:

@@ -17,7 +17,10 @@ _PAUSE_SECONDS = 1.0  # the first page paints meanwhile; importing torch would h
 
 
 def warm_up(shared: Shared, *, wait_seconds: float = _WAIT_SECONDS, pause_seconds: float = _PAUSE_SECONDS) -> None:
-    """Load the encoder, open or build the first sample's index, compile UMAP. What fails says so when it is used."""
+    """Load the encoder, open or build the first sample's index, compile MaxSim and UMAP.
+
+    What fails says so when it is used.
+    """
     shared.visited.wait(wait_seconds)
     time.sleep(pause_seconds)
     begun = time.perf_counter()
@@ -28,7 +31,9 @@ def warm_up(shared: Shared, *, wait_seconds: float = _WAIT_SECONDS, pause_second
     except XmError as error:
         _log.warning("warming up stopped: %s", error)
         return
+    from xm.index import warm_up as compile_maxsim
     from xm.token_map import warm_up as compile_umap
 
+    compile_maxsim()
     compile_umap()
     _log.info("warmed up in %.1f s", time.perf_counter() - begun)
