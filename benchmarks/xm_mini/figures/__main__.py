@@ -41,6 +41,7 @@ def main() -> None:
         seed=args.seed,
         device=args.device,
         quick=args.quick,
+        max_pairs=args.max_pairs,
     )
     for name in FIGURES if args.figure == "all" else [args.figure]:
         path = args.out / f"{name}.json"
@@ -62,6 +63,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--languages", nargs="*", default=[], metavar="CODE", help="only these, such as de fr")
     parser.add_argument("--max-questions", type=int, metavar="N", help="a seeded sample of each file's questions")
     parser.add_argument("--max-passages", type=int, metavar="N", help="a seeded sample of each file's passages")
+    parser.add_argument("--max-pairs", type=int, metavar="N", help="a seeded sample of the English pairs to train on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="of training")
     parser.add_argument("--quick", action="store_true", help="few questions and short training, to see that it runs")
@@ -77,6 +79,7 @@ def facts_of(name: str, setting: Setting) -> dict[str, object]:
     encoder = load_encoder(str(setting.checkpoint))
     model = {"model": encoder.model, "revision": encoder.revision, "precision": encoder.precision}
     run = {"start": str(setting.start), "limit": list(setting.limit), "seed": setting.seed, "quick": setting.quick}
+    run["max_pairs"] = setting.max_pairs
     machine = f"{platform.platform()}, {platform.machine()}, Python {platform.python_version()}"
     return {"figure": name, **model, **run, "machine": machine}
 

@@ -42,7 +42,8 @@ class Setting:
     """What figures are measured on.
 
     start: what the twin and the data-efficiency curve are fine-tuned from. adapters: files of the languages added
-    afterwards, which the checkpoint has too. limit: questions and passages a set; None: all.
+    afterwards, which the checkpoint has too. limit: questions and passages a set; None: all. max_pairs: English pairs
+    to train on at most.
     """
 
     checkpoint: Path
@@ -55,6 +56,7 @@ class Setting:
     seed: int
     device: str
     quick: bool
+    max_pairs: int | None = None
 
     @cached_property
     def files(self) -> list[Path]:
@@ -90,7 +92,8 @@ class Setting:
         """The English questions that people really asked, in a random order, each with one negative among all."""
         found = read_questions(self.data / "qa" / "train.en.jsonl.xz", recipes.WEB_QUESTIONS)
         random.Random(self.seed).shuffle(found)
-        triples = make_triples(found[:QUICK_PAIRS] if self.quick else found, NegativeOptions(), seed=self.seed)
+        kept = found[: QUICK_PAIRS if self.quick else self.max_pairs]
+        triples = make_triples(kept, NegativeOptions(), seed=self.seed)
         return [QuestionPair(triple.question, triple.positive, negatives=triple.negatives) for triple in triples]
 
 
