@@ -1,6 +1,8 @@
 """An adapter leaves a checkpoint as a file, comes back bit by bit, and is refused where it does not belong."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.encoder.conftest import EXACT
-from tests.tiny import LANGUAGES, build_checkpoint, tiny_pylate
+from tests.tiny import LANGUAGES, build_checkpoint, tiny_dpr, tiny_pylate, tiny_sentence_transformers
 from xm.__main__ import main
 from xm.encoder.adapters import AdapterFile, adapter_of, read_adapter, write_adapter
 from xm.encoder.encoder import Encoder
@@ -20,6 +22,7 @@ from xm.types import LanguageGuess
 
 OTHERS = tuple(code for code in LANGUAGES if code != "de_DE")
 TEXT = "Energie und Pflanzen"
+HOME = "0_Transformer"
 
 
 def loaded(folder: Path) -> Encoder:
@@ -30,16 +33,36 @@ def encoded(encoder: Encoder, code: str, text: str = TEXT) -> np.ndarray:
     return encoder.encode_passages([text], [LanguageGuess(code, 1.0, "given")])[0].vectors
 
 
-def without_german(source: Path, folder: Path) -> Path:
-    """The same checkpoint with one adapter less."""
-    folder.mkdir()
-    for path in source.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    tensors = load_file(source / "model.safetensors")
-    kept = {name: tensor for name, tensor in tensors.items() if ".de_DE." not in name}
-    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
-    config = json.loads((source / "config.json").read_text()) | {"languages": list(OTHERS)}
-    (folder / "config.json").write_text(json.dumps(config))
+def without_german(source: Path, folder: Path, *, home: str = "") -> Path:
+    """The same checkpoint with one adapter less; home: the backbone's folder within it."""
+    shutil.copytree(source, folder)
+    weights, config = folder / home / "model.safetensors", folder / home / "config.json"
+    kept = {name: tensor for name, tensor in load_file(weights).items() if ".de_DE." not in name}
+    save_file(kept, weights, metadata={"format": "pt"})
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"languages": list(OTHERS)}))
+    return folder
+
+
+def nested(folder: Path) -> Path:
+    """The same checkpoint with its backbone in a folder of its own, HOME."""
+    (folder / HOME).mkdir()
+    for path in list(folder.iterdir()):
+        if path.is_file() and path.name not in ("modules.json", "config_sentence_transformers.json"):
+            path.rename(folder / HOME / path.name)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["path"] = HOME
+    (folder / "modules.json").write_text(json.dumps(modules))
+    return folder
+
+
+def with_first_names(folder: Path) -> Path:
+    """The same checkpoint with norms named as transformers 5.3 saves them."""
+    tensors = load_file(folder / "model.safetensors")
+    renamed = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor
+        for name, tensor in tensors.items()
+    }
+    save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
 
 
@@ -126,19 +149,47 @@ def test_an_adapter_runs_in_a_half_precision_copy_of_its_base(german: Path, tmp_
     loaded(folder).import_adapter(german)
 
 
-def test_other_layouts_keep_their_modules(tmp_path: Path) -> None:
-    source = tiny_pylate(tmp_path / "pylate", backbone="xmod")
-    (source / "pytorch_model.bin").write_bytes(b"old")
-    export_adapter(str(source), "de_DE", tmp_path / "de")
-    tensors = load_file(source / "model.safetensors")
-    without = {name: tensor for name, tensor in tensors.items() if ".de_DE." not in name}
+@pytest.mark.parametrize("home", ["", HOME], ids=["flat", "nested"])
+@pytest.mark.parametrize("build", [tiny_pylate, tiny_sentence_transformers, tiny_dpr])
+def test_other_layouts_keep_their_modules(build: Callable, home: str, tmp_path: Path) -> None:
+    source, de, merged = build(tmp_path / "source", backbone="xmod"), tmp_path / "de", tmp_path / "merged"
+    if home:
+        nested(source)
+    export_adapter(str(source), "de_DE", de)
+    fewer = without_german(source, tmp_path / "fewer", home=home)
+    files = {path.relative_to(fewer) for path in fewer.rglob("*")}
+    for name in ("pytorch_model.bin", "model-00001-of-00002.safetensors"):
+        (fewer / home / name).write_bytes(b"old")
+    merge_adapter(str(fewer), de, merged)
+    assert {path.relative_to(merged) for path in merged.rglob("*")} == files  # but for what would now be out of date
+    by_import = loaded(fewer)
+    by_import.import_adapter(de)
+    for code in ("de_DE", "en_XX"):
+        whole = encoded(loaded(source), code)
+        assert np.array_equal(encoded(loaded(merged), code), whole)
+        assert np.array_equal(encoded(by_import, code), whole)
+
+
+def test_norms_by_their_first_names_are_found(tmp_path: Path) -> None:
+    source = tiny_pylate(tmp_path / "source", backbone="xmod")
     whole = encoded(loaded(source), "de_DE")
-    save_file(without, source / "model.safetensors", metadata={"format": "pt"})
-    config = json.loads((source / "config.json").read_text()) | {"languages": list(OTHERS)}
-    (source / "config.json").write_text(json.dumps(config))
-    merge_adapter(str(source), tmp_path / "de", tmp_path / "merged")
-    assert not (tmp_path / "merged" / "pytorch_model.bin").exists()
+    export_adapter(str(with_first_names(source)), "de_DE", tmp_path / "de")
+    merge_adapter(str(without_german(source, tmp_path / "fewer")), tmp_path / "de", tmp_path / "merged")
     assert np.array_equal(encoded(loaded(tmp_path / "merged"), "de_DE"), whole)
+
+
+def test_an_adapter_fits_its_base_with_markers_added_to_the_vocabulary(
+    german: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    folder = without_german(tiny_pylate(tmp_path / "pylate", backbone="xmod"), tmp_path / "fewer")
+    weights = load_file(folder / "model.safetensors")
+    weights["embeddings.LayerNorm.weight"] = read_adapter(german).norm
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    merge_adapter(str(folder), german, tmp_path / "merged")
+    assert loaded(tmp_path / "merged").languages == (*OTHERS, "de_DE")
+    write_adapter(with_rows(tiny_folder, [7]), tmp_path / "rows")  # these are places in the vocabulary
+    with pytest.raises(CheckpointError, match="made for vocab_size"):
+        merge_adapter(str(folder), tmp_path / "rows", tmp_path / "other", share_rows=True)
 
 
 @pytest.mark.parametrize(
@@ -177,6 +228,10 @@ def test_a_backbone_without_adapters_takes_none(german: Path, tmp_path: Path) ->
 def test_exporting_what_is_not_there(tiny_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(LanguageError, match="'sw_KE'"):
         export_adapter(str(tiny_folder), "sw_KE", tmp_path / "x")
+    fewer = without_german(tiny_folder, tmp_path / "fewer")
+    shutil.copy(tiny_folder / "config.json", fewer)
+    with pytest.raises(CheckpointError, match="lists de_DE in config.json and lacks .*adapter_modules.de_DE"):
+        export_adapter(str(fewer), "de_DE", tmp_path / "x")
     with pytest.raises(CheckpointError, match="cannot be written"):
         export_adapter(str(tiny_folder), "de_DE", tmp_path / "no" / "such" / "folder")
 

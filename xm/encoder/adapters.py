@@ -141,7 +141,8 @@ def check_fit(adapter: AdapterFile, config: XmodConfig, norm: Tensor, what: str)
         CheckpointError: a size or flag differs, or the adapter was made for another base.
     """
     here = _facts(config, adapter.facts.code, base=what, n_rows=0, notes={})
-    loose = ("code", "base", "n_rows", "notes")
+    # Only word embeddings depend on the vocabulary, and PyLate adds its markers to it.
+    loose = ("code", "base", "n_rows", "notes", *(() if adapter.facts.n_rows else ("vocab_size",)))
     for entry in fields(AdapterFacts):
         made, found = getattr(adapter.facts, entry.name), getattr(here, entry.name)
         if entry.name not in loose and made != found:

@@ -23,7 +23,8 @@ from xm.folders import replace_folder
 
 _WORDS = "embeddings.word_embeddings.weight"
 _NEVER_READ = (".bin", ".pt", ".onnx", ".h5", ".msgpack")
-_NORM = "embeddings.LayerNorm.weight"
+# The embedding norm; by its first name in what transformers 5.3 saves (PyLate 1.6).
+_NORMS = ("embeddings.LayerNorm.weight", "embeddings.LayerNorm.gamma")
 
 
 def export_adapter(model: str, code: str, path: str | Path, *, revision: str | None = None) -> AdapterFile:
@@ -44,10 +45,13 @@ def export_adapter(model: str, code: str, path: str | Path, *, revision: str | N
     config = _xmod_config(home)
     check_adapter(code, config.languages)
     with open_weights(home) as stored:
-        prefix = _prefix(stored, home)
-        names = _names(config.num_hidden_layers)
-        tensors = {name: read_tensor(stored, prefix + _place(name, code)) for name in names}
-        norm = read_tensor(stored, prefix + _NORM)
+        prefix, norm_name = _prefix(stored, home)
+        places = {name: prefix + _place(name, code) for name in _names(config.num_hidden_layers)}
+        missing = sorted({*places.values()} - {*stored.keys()})
+        if missing:
+            raise CheckpointError(f"{home} lists {code} in config.json and lacks {missing[0]}; fetch or save it again")
+        tensors = {name: read_tensor(stored, place) for name, place in places.items()}
+        norm = read_tensor(stored, norm_name)
     adapter = make_adapter(config, code, tensors, norm, base=f"{model} {revision_of(folder, revision)[:12]}")
     write_adapter(adapter, path)
     return adapter
@@ -78,12 +82,12 @@ def merge_adapter(model: str, path: str | Path, out: str | Path, *, share_rows: 
     if code in config.languages:
         raise CheckpointError(f"{model} has an adapter {code} already; an adapter is added, never replaced")
     with open_weights(home) as stored:
-        prefix = _prefix(stored, home)
-        check_fit(adapter, config, read_tensor(stored, prefix + _NORM), model)
+        prefix, norm_name = _prefix(stored, home)
+        check_fit(adapter, config, read_tensor(stored, norm_name), model)
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}
         metadata = stored.metadata()
     for name, tensor in adapter.tensors.items():
-        tensors[prefix + _place(name, code)] = tensor.to(tensors[prefix + _NORM].dtype)
+        tensors[prefix + _place(name, code)] = tensor.to(tensors[norm_name].dtype)
     if adapter.facts.n_rows:
         words = tensors[prefix + _WORDS].clone()
         words[adapter.row_ids] = adapter.rows.to(words.dtype)
@@ -116,12 +120,12 @@ def _place(name: str, code: str) -> str:
     return f"encoder.layer.{depth}.output.adapter_modules.{code}.{part}"
 
 
-def _prefix(stored: Weights, folder: Path) -> str:
-    """Return what stands before the backbone's names: "roberta." in the Stanford layout, nothing in others."""
-    found = [name for name in stored.keys() if name.endswith(_NORM)]
+def _prefix(stored: Weights, folder: Path) -> tuple[str, str]:
+    """Return what stands before the backbone's names, "roberta." in the Stanford layout, and the embedding norm's."""
+    found = [name for name in stored.keys() if name.endswith(_NORMS)]
     if len(found) != 1:
-        raise CheckpointError(f"{folder}/{WEIGHTS} has {len(found)} tensors named like {_NORM}; expected one")
-    return found[0].removesuffix(_NORM)
+        raise CheckpointError(f"{folder}/{WEIGHTS} has {len(found)} tensors named like {_NORMS[0]}; expected one")
+    return found[0].rpartition("embeddings.")[0], found[0]
 
 
 def _xmod_config(folder: Path) -> XmodConfig:
