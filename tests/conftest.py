@@ -1,4 +1,4 @@
-"""What every test shares: torch on one thread, and one headless browser.
+"""What every test shares: torch on one thread, one headless browser, and what the command line runs on.
 
 Tiny models gain nothing from two threads, and on a busy machine spinning threads make them ten times slower.
 """
@@ -14,6 +14,28 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def fake_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The encoder that every command finds as "fake", and by default; there is an "other" too, and an empty cache."""
+    from tests import fakes  # brings numpy, which reads the environment above
+
+    monkeypatch.setenv("XM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XM_MODEL", "fake")
+    encoder = fakes.FakeEncoder()
+    fakes.put_in_place(monkeypatch, encoder, fakes.FakeEncoder(model="other", revision="1" * 16))
+    return encoder
+
+
+@pytest.fixture
+def corpus_file(tmp_path: Path) -> str:
+    """A file of four English passages, those of tests.command_line."""
+    from tests.command_line import TEXTS
+
+    path = tmp_path / "texts.txt"
+    path.write_text("\n\n".join(TEXTS), encoding="utf-8")
+    return str(path)
 
 
 @pytest.fixture(scope="session")

@@ -6,61 +6,37 @@ import pytest
 
 import xm
 from tests import fakes
-from tests.test_main import error_of, json_of
+from tests.command_line import error_of, json_of, printed
 from xm.__main__ import main
 from xm.index.store import open_index
 from xm.options import CodecOptions
 from xm.types import LanguageGuess
 
-TEXTS = (
-    "The bank lends money at interest to people who buy a house.",
-    "The river left its bank and the water stood in the fields.",
-    "Plants keep the energy of the sun as sugar and as starch.",
-    "A telescope gathers the light of distant stars in a mirror.",
-)
 QUERY = "energy of plants"
 PLANTS = "row-5"  # a passage goes by the line it starts on
-
-
-@pytest.fixture(autouse=True)
-def encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> fakes.FakeEncoder:
-    monkeypatch.setenv("XM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("XM_MODEL", "fake")
-    found = fakes.FakeEncoder()
-    fakes.put_in_place(monkeypatch, found, fakes.FakeEncoder(model="other", revision="1" * 16))
-    return found
+pytestmark = pytest.mark.usefixtures("fake_encoder")
 
 
 @pytest.fixture
-def corpus(tmp_path: Path) -> str:
-    path = tmp_path / "texts.txt"
-    path.write_text("\n\n".join(TEXTS), encoding="utf-8")
-    return str(path)
-
-
-@pytest.fixture
-def flat(corpus: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    assert main(["index", corpus, "--out", str(tmp_path / "flat"), "--language", "en"]) == 0
+def flat(corpus_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["index", corpus_file, "--out", str(tmp_path / "flat"), "--language", "en"]) == 0
     capsys.readouterr()
     return str(tmp_path / "flat")
 
 
 @pytest.fixture
-def centroid(corpus: str, tmp_path: Path, encoder: fakes.FakeEncoder) -> str:
+def centroid(corpus_file: str, tmp_path: Path, fake_encoder: fakes.FakeEncoder) -> str:
     # So few centroids leave residuals; `xm index` would give so small a corpus nearly one for each token.
     codec = CodecOptions(n_bits=4, n_centroids=12)
-    read = xm.read_corpus(corpus, language="en")
-    xm.build_index(read, encoder, folder=tmp_path / "centroid", kind="centroid", codec=codec)
+    read = xm.read_corpus(corpus_file, language="en")
+    xm.build_index(read, fake_encoder, folder=tmp_path / "centroid", kind="centroid", codec=codec)
     return str(tmp_path / "centroid")
 
 
-def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert main(list(arguments)) == 0
-    return capsys.readouterr().out
-
-
-def test_index_says_of_each_kind_what_it_made(corpus: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["index", corpus, "--language", "en", "--out"]
+def test_index_says_of_each_kind_what_it_made(
+    corpus_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["index", corpus_file, "--language", "en", "--out"]
     facts = json_of(capsys, *arguments, str(tmp_path / "a"))
     assert (facts["kind"], facts["dtype"], facts["n_bits"], facts["exact"]) == ("flat", "float32", None, True)
     assert facts["token_bytes"]["embeddings"] == pytest.approx(16 * 4 + 128 / facts["n_tokens"])  # and a header
@@ -76,14 +52,14 @@ def test_index_says_of_each_kind_what_it_made(corpus: str, tmp_path: Path, capsy
 
 
 def test_a_flat_index_that_will_be_slow_is_advised_against_and_built(
-    corpus: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    corpus_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("xm.index.kernels.FLAT_LIMIT_TOKENS", 10)
-    facts = json_of(capsys, "index", corpus, "--out", str(tmp_path / "a"))
+    facts = json_of(capsys, "index", corpus_file, "--out", str(tmp_path / "a"))
     assert "--kind centroid" in facts["advice"]
     assert facts["kind"] == "flat"
-    assert f"advice: {facts['advice']}\n" in printed(capsys, "index", corpus, "--out", str(tmp_path / "b"))
-    assert json_of(capsys, "index", corpus, "--out", str(tmp_path / "c"), "--kind", "centroid")["advice"] is None
+    assert f"advice: {facts['advice']}\n" in printed(capsys, "index", corpus_file, "--out", str(tmp_path / "b"))
+    assert json_of(capsys, "index", corpus_file, "--out", str(tmp_path / "c"), "--kind", "centroid")["advice"] is None
 
 
 def test_a_centroid_index_is_searched_and_explained_as_approximate(
@@ -139,11 +115,11 @@ def test_trace_tells_what_each_stage_saw(centroid: str, capsys: pytest.CaptureFi
 
 
 def test_compare_puts_the_exact_score_beside_the_compressed_ones(
-    corpus: str, flat: str, centroid: str, capsys: pytest.CaptureFixture[str]
+    corpus_file: str, flat: str, centroid: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     exact = json_of(capsys, "explain", flat, QUERY, PLANTS)["score"]
     at_four_bits = json_of(capsys, "explain", centroid, QUERY, PLANTS)["score"]
-    for folder in (flat, centroid, corpus):
+    for folder in (flat, centroid, corpus_file):
         facts = json_of(capsys, "compare", folder, QUERY, PLANTS)
         names = [row["name"] for row in facts["rows"]]
         assert names == ["exact", "centroids", "1 bit", "2 bits", "4 bits", "8 bits"]
@@ -174,16 +150,16 @@ def test_centroid_shows_its_tokens_in_context(centroid: str, capsys: pytest.Capt
 def test_passages_are_added_deleted_and_compacted(
     kind: str,
     tmp_path: Path,
-    encoder: fakes.FakeEncoder,
+    fake_encoder: fakes.FakeEncoder,
     capsys: pytest.CaptureFixture[str],
     request: pytest.FixtureRequest,
 ) -> None:
     folder, more = request.getfixturevalue(kind), tmp_path / "more.txt"
     more.write_text("Ships sail over the deep sea at night.", encoding="utf-8")
-    n_encoded = encoder.n_encoded
+    n_encoded = fake_encoder.n_encoded
     assert "row-1" in error_of(capsys, "add", folder, str(more))
     assert "built with fake" in error_of(capsys, "add", folder, str(more), "--prefix", "x-", "--model", "other")
-    assert encoder.n_encoded == n_encoded  # both are known before anything is encoded
+    assert fake_encoder.n_encoded == n_encoded  # both are known before anything is encoded
     facts = json_of(capsys, "add", folder, str(more), "--prefix", "more-")
     assert (facts["n_added"], facts["n_passages"]) == (1, 5)
     assert json_of(capsys, "search", folder, "ships on the deep sea")["hits"][0]["passage_id"] == "more-row-1"
@@ -261,15 +237,16 @@ def test_an_index_goes_to_colberts_layout_and_back(
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
-    arguments: list[str], message: str, corpus: str, flat: str, centroid: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, corpus_file: str, flat: str, centroid: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    named = {"corpus": corpus, "flat": flat, "centroid": centroid}
+    named = {"corpus": corpus_file, "flat": flat, "centroid": centroid}
     assert message in error_of(capsys, *(part.format(**named) for part in arguments))
 
 
-def test_a_query_goes_by_its_own_language(centroid: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_query_goes_by_its_own_language(
+    centroid: str, fake_encoder: fakes.FakeEncoder, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert json_of(capsys, "trace", centroid, QUERY, "--language", "de")["adapter"] == "de_DE"
-    encoder = fakes.FakeEncoder()
-    query = encoder.encode_query(QUERY, LanguageGuess("de_DE", 1.0, "given"))
+    query = fake_encoder.encode_query(QUERY, LanguageGuess("de_DE", 1.0, "given"))
     score = open_index(centroid).search(query.vectors, k=1)[0].score
     assert json_of(capsys, "why", centroid, QUERY, PLANTS, "--language", "de")["score"] == pytest.approx(score)

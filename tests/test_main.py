@@ -9,59 +9,21 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests import fakes
+from tests.command_line import TEXTS, error_of, json_of
 from xm.__main__ import main
 from xm.errors import XmError
 from xm.options import EvaluateOptions
+from xm.search import Searcher
 
 ROOT = Path(__file__).resolve().parents[1]
-TEXTS = (
-    "The bank lends money at interest to people who buy a house.",
-    "The river left its bank and the water stood in the fields.",
-    "Plants keep the energy of the sun as sugar and as starch.",
-)
-
-
-@pytest.fixture(autouse=True)
-def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("XM_MODEL", "fake")
-    fakes.put_in_place(monkeypatch, fakes.FakeEncoder(), fakes.FakeEncoder(model="other", revision="1" * 16))
+pytestmark = pytest.mark.usefixtures("fake_encoder")
 
 
 @pytest.fixture
-def corpus(tmp_path: Path) -> str:
-    path = tmp_path / "texts.txt"
-    path.write_text("\n\n".join(TEXTS), encoding="utf-8")
-    return str(path)
-
-
-@pytest.fixture
-def index(corpus: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    assert main(["index", corpus, "--out", str(tmp_path / "index")]) == 0
+def index(corpus_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["index", corpus_file, "--out", str(tmp_path / "index")]) == 0
     capsys.readouterr()
     return str(tmp_path / "index")
-
-
-def json_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
-    """Run a command with --json; its standard output is one JSON object and nothing else."""
-    assert main([*arguments, "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    assert isinstance(facts, dict)
-    return facts
-
-
-def error_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Run a command that must fail: exit code 2, one line on standard error, nothing on standard output."""
-    try:
-        code = main(list(arguments))
-    except SystemExit as leaving:  # what argparse does
-        code = leaving.code
-    captured = capsys.readouterr()
-    assert (code, captured.out) == (2, "")
-    assert captured.err.count("\n") == 1
-    assert captured.err.startswith("xm")
-    return captured.err
 
 
 def test_languages_lists_all_81(capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,9 +55,11 @@ def test_detect_judges_several_texts_together_and_each(capsys: pytest.CaptureFix
     assert [text["language"] for text in facts["texts"]] == ["de_DE", "ru_RU", "de_DE"]
 
 
-def test_index_says_what_it_made(corpus: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    facts = json_of(capsys, "index", corpus, "--out", str(tmp_path / "index"), "--kind", "flat", "--language", "en")
-    assert (facts["n_passages"], facts["languages"], facts["model"]) == (3, {"en_XX": 3}, "fake")
+def test_index_says_what_it_made(corpus_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = json_of(
+        capsys, "index", corpus_file, "--out", str(tmp_path / "index"), "--kind", "flat", "--language", "en"
+    )
+    assert (facts["n_passages"], facts["languages"], facts["model"]) == (4, {"en_XX": 4}, "fake")
     assert sorted(facts["seconds"]) == ["build", "load", "read"]
     files = [path for path in (tmp_path / "index").rglob("*") if path.is_file()]
     assert facts["bytes"] == sum(path.stat().st_size for path in files)
@@ -150,8 +114,8 @@ def test_explain_writes_the_figure(
     )
 
 
-def test_a_corpus_can_be_searched_without_an_index(corpus: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert json_of(capsys, "search", corpus, "river water")["hits"][0]["text"] == TEXTS[1]
+def test_a_corpus_can_be_searched_without_an_index(corpus_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert json_of(capsys, "search", corpus_file, "river water")["hits"][0]["text"] == TEXTS[1]
 
 
 def test_evaluate_asks_for_what_the_options_say_and_prints_the_result(
@@ -159,16 +123,17 @@ def test_evaluate_asks_for_what_the_options_say_and_prints_the_result(
 ) -> None:
     asked: dict = {}
 
-    def evaluate_index(folder: str, **options: object) -> dict:
-        asked.update(options, folder=folder)
+    def evaluate_queries(searcher: Searcher, queries: str, qrels: str, **options: object) -> dict:
+        asked.update(options, model=searcher.encoder.model, files=(queries, qrels))
         return {"measures": {"MRR@10": 0.25}, "queries": 4, "seconds": {"encode": 0.1}}
 
-    evaluation = SimpleNamespace(evaluate_index=evaluate_index, result_lines=lambda facts: [f"{len(facts)} facts"])
-    monkeypatch.setitem(sys.modules, "xm.evaluation", evaluation)
+    replaced = {"evaluate_queries": evaluate_queries, "read_queries": str.upper, "read_qrels": str.upper}
+    for name, function in (replaced | {"result_lines": lambda facts: [f"{len(facts)} facts"]}).items():
+        monkeypatch.setattr(f"xm.evaluation.{name}", function)
     arguments = ["evaluate", index, "--queries", "q.jsonl", "--qrels", "r.txt", "--measures", "MRR@10 R@5"]
     assert json_of(capsys, *arguments) == {"measures": {"MRR@10": 0.25}, "queries": 4, "seconds": {"encode": 0.1}}
-    assert (asked["folder"], asked["queries_path"], asked["qrels_path"]) == (index, "q.jsonl", "r.txt")
-    assert (asked["options"], asked["model"]) == (EvaluateOptions(("MRR@10", "R@5")), None)
+    assert (asked["model"], asked["files"]) == ("fake", ("Q.JSONL", "R.TXT"))
+    assert asked["options"] == EvaluateOptions(("MRR@10", "R@5"))
     main([*arguments, "--single-vector", "twin", "--runs-out", "runs", "--depth", "7"])
     assert asked["options"] == EvaluateOptions(("MRR@10", "R@5"), 7, "twin", "runs")
     assert capsys.readouterr().out == "3 facts\n"
@@ -201,14 +166,14 @@ def test_app_starts_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_model_is_the_named_one_or_the_indexs_own(
-    index: str, corpus: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    index: str, corpus_file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XM_MODEL", "other")
     assert json_of(capsys, "search", index, "plants")["hits"]
     message = error_of(capsys, "search", index, "plants", "--model", "other")
     assert "built with fake" in message
     assert "with other" in message
-    assert json_of(capsys, "index", corpus, "--out", f"{index}-2")["model"] == "other"
+    assert json_of(capsys, "index", corpus_file, "--out", f"{index}-2")["model"] == "other"
 
 
 @pytest.mark.parametrize(
@@ -232,9 +197,9 @@ def test_the_model_is_the_named_one_or_the_indexs_own(
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
-    arguments: list[str], message: str, index: str, corpus: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, index: str, corpus_file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert message in error_of(capsys, *(part.format(index=index, corpus=corpus) for part in arguments))
+    assert message in error_of(capsys, *(part.format(index=index, corpus=corpus_file) for part in arguments))
 
 
 def test_a_message_of_several_lines_becomes_one(
@@ -257,7 +222,7 @@ def test_what_is_no_deliberate_error_stays_loud(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_ctrl_c_ends_quietly_and_leaves_the_former_index(
-    index: str, corpus: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    index: str, corpus_file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = sorted((path.name, path.stat().st_mtime_ns) for path in Path(index).iterdir())
 
@@ -265,7 +230,7 @@ def test_ctrl_c_ends_quietly_and_leaves_the_former_index(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("xm.index_commands.show_progress", interrupt)
-    assert main(["index", corpus, "--out", index]) == 130
+    assert main(["index", corpus_file, "--out", index]) == 130
     assert capsys.readouterr().err.count("\n") == 1
     assert sorted((path.name, path.stat().st_mtime_ns) for path in Path(index).iterdir()) == before
 
@@ -280,13 +245,13 @@ def test_a_terminal_is_never_steered_by_a_passage(tmp_path: Path, capsys: pytest
 
 
 def test_progress_goes_to_a_terminal_alone(
-    corpus: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    corpus_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    main(["index", corpus, "--out", str(tmp_path / "quiet")])
+    main(["index", corpus_file, "--out", str(tmp_path / "quiet")])
     assert capsys.readouterr().err == ""
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    main(["index", corpus, "--out", str(tmp_path / "shown")])
-    assert "encode 3/3 (en_XX 3)" in capsys.readouterr().err
+    main(["index", corpus_file, "--out", str(tmp_path / "shown")])
+    assert "encode 4/4 (en_XX 4)" in capsys.readouterr().err
 
 
 def run(*arguments: str, **options: object) -> subprocess.Popen:

@@ -7,10 +7,13 @@ import unicodedata
 from collections import Counter
 from functools import cache
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
-MASK = "<mask>"
+from xm.train.tokenizer import MASK, SPECIALS, tokenizer_of
+
+__all__ = ["MASK", "SENTENCES", "SPECIALS", "byte_tokenizer", "piece_tokenizer", "word_tokenizer"]
+
+
 SENTENCES = (
     "How do plants store energy? They keep sugar as starch, in roots and seeds.",
     "The old bank by the river was closed after the flood; nobody (not one!) came back.",
@@ -38,17 +41,7 @@ def piece_tokenizer() -> Tokenizer:
     single = ["▁", *sorted({char for word in words for char in word} - {"▁"})]
     # Scores fall with the place, so that no two ways to cut a word are equally likely.
     scores = [(piece, -5 - len(piece) / 2 - place / 512) for place, piece in enumerate([*single, *longer])]
-    vocabulary = [(special, 0.0) for special in SPECIALS] + scores
-    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=SPECIALS.index("<unk>"), byte_fallback=False))
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(r"\s+"), " ")]
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")]
-    )
-    tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
-    tokenizer.add_special_tokens([*SPECIALS, MASK])
-    return _framed(tokenizer, "<s>", "</s>")
+    return tokenizer_of(scores)
 
 
 @cache

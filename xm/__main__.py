@@ -115,6 +115,7 @@ def _add_index(subparsers: argparse._SubParsersAction) -> None:
         "--dtype", choices=["float32", "float16"], default="float32", help="of a flat index (default: float32)"
     )
     _add_model(index)
+    _add_encoding(index)
     _add_language(index, "of the passages")
     _add_json(index)
     index.set_defaults(run=index_commands.run_index)
@@ -127,6 +128,7 @@ def _add_changes(subparsers: argparse._SubParsersAction) -> None:
     _add_corpus(add)
     add.add_argument("--prefix", default="", help="put before the new passages' ids, where they are there already")
     _add_model(add, default="the one the index was built with")
+    _add_encoding(add)
     _add_language(add, "of the passages")
     add.set_defaults(run=index_commands.run_add)
     delete = subparsers.add_parser("delete", help="delete passages from an index")
@@ -147,6 +149,7 @@ def _add_colbert(subparsers: argparse._SubParsersAction) -> None:
     bring.add_argument("--texts", metavar="FILE", help="the collection it was made of; not needed after export-colbert")
     bring.add_argument("--out", required=True, metavar="DIR", help="folder of the index; an index there is replaced")
     _add_model(bring, default="the one the index names")
+    _add_encoding(bring)
     _add_language(bring, "of the passages")
     bring.set_defaults(run=index_commands.run_import)
     export = subparsers.add_parser("export-colbert", help="write a centroid index in ColBERT's own layout")
@@ -209,6 +212,7 @@ def _add_evaluate(subparsers: argparse._SubParsersAction) -> None:
     evaluate.add_argument("--single-vector", metavar="MODEL", help="single-vector checkpoint to compare with")
     evaluate.add_argument("--runs-out", metavar="DIR", help="write each method's hits there, as a TREC run file")
     _add_model(evaluate, default="the one the index was built with")
+    _add_encoding(evaluate)
     _add_json(evaluate)
     evaluate.set_defaults(run=commands.run_evaluate)
 
@@ -229,6 +233,7 @@ def _add_query(parser: argparse.ArgumentParser) -> None:
     """Add QUERY and what goes with it."""
     parser.add_argument("query", metavar="QUERY")
     _add_model(parser, default="the one the index was built with")
+    _add_encoding(parser)
     _add_language(parser, "of the query")
     _add_json(parser)
 
@@ -254,6 +259,17 @@ def _add_search_options(parser: argparse.ArgumentParser) -> None:
 def _add_model(parser: argparse.ArgumentParser, *, default: str = "XM_MODEL, or xm-mini") -> None:
     """Add --model."""
     parser.add_argument("--model", help=f"checkpoint, by hub name or folder (default: {default})")
+
+
+def _add_encoding(parser: argparse.ArgumentParser) -> None:
+    """Add how the checkpoint encodes; xm.commands.encode_options reads them."""
+    remote = "run the Python that the checkpoint asks for: a stranger's code, with all your rights (default: refused)"
+    parser.add_argument("--allow-remote-code", action="store_true", help=remote)
+    clean = (
+        "score no passage token of punctuation or space alone, in place of the checkpoint's skiplist: this changes the "
+        "model; an index remembers it"
+    )
+    parser.add_argument("--clean-punctuation", action="store_true", help=clean)
 
 
 def _add_language(parser: argparse.ArgumentParser, whose: str) -> None:

@@ -186,8 +186,8 @@ def check_model(index: Index, encoder: "Encoder") -> None:
     # The revision decides: one checkpoint may go by the name of its folder and by its name on the hub.
     if encoder.revision != index.revision or encoder.dim != index.dim:
         raise IndexFolderError(
-            f"this index was built with {index.model} (revision {index.revision[:12]}, dim {index.dim}), and cannot "
-            f"be searched with {encoder.model} (revision {encoder.revision[:12]}, dim {encoder.dim}); use the former "
+            f"this index was built with {index.model} (revision {index.revision}, dim {index.dim}), and cannot "
+            f"be searched with {encoder.model} (revision {encoder.revision}, dim {encoder.dim}); use the former "
             f"or build the index again"
         )
 

@@ -11,9 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xm.options import DEFAULT_MODEL, EvaluateOptions
+from xm.options import DEFAULT_MODEL, EncodeOptions, EvaluateOptions, options_for
 
 if TYPE_CHECKING:
+    from xm.encoder import Encoder
+    from xm.search import Searcher
     from xm.types import LanguageGuess
 
 
@@ -67,7 +69,7 @@ def run_detect(arguments: Namespace) -> Report:
 
 def run_evaluate(arguments: Namespace) -> Report:
     """Measure every method on judged queries, over all of them and by language."""
-    from xm.evaluation import evaluate_index, result_lines
+    from xm.evaluation import evaluate_queries, find_measure, read_qrels, read_queries, result_lines
 
     options = EvaluateOptions(
         measures=tuple(arguments.measures.split()),
@@ -75,14 +77,10 @@ def run_evaluate(arguments: Namespace) -> Report:
         single_vector=arguments.single_vector,
         runs_out=arguments.runs_out,
     )
-    facts = evaluate_index(
-        arguments.folder,
-        queries_path=arguments.queries,
-        qrels_path=arguments.qrels,
-        options=options,
-        model=model_for(arguments),
-        on_progress=_show_queries,
-    )
+    for name in options.measures:
+        find_measure(name)  # a wrong name or file shows before anything is loaded
+    queries, qrels = read_queries(arguments.queries), read_qrels(arguments.qrels)
+    facts = evaluate_queries(open_named(arguments), queries, qrels, options=options, on_progress=_show_queries)
     return Report(facts, tuple(plain(line) for line in result_lines(facts)))
 
 
@@ -99,11 +97,37 @@ def lasting_name(model: str) -> str:
     return str(path.resolve()) if model != DEFAULT_MODEL and path.is_dir() else model
 
 
-def model_for(arguments: Namespace) -> str | None:
-    """The model to open a folder with: the one named, else an index's own, else the default for a corpus."""
+def open_named(arguments: Namespace) -> "Searcher":
+    """Open the index that is named, or index the corpus that is named in memory, with the encoder that is named."""
     from xm.index.store import is_index_folder
+    from xm.search import open_searcher
 
-    return arguments.model or (None if is_index_folder(arguments.folder) else default_model())
+    model = arguments.model or (None if is_index_folder(arguments.folder) else default_model())
+    return open_searcher(arguments.folder, model=model, options=encode_options(arguments))
+
+
+def load_named(arguments: Namespace, *, default: str | None = None, revision: str | None = None) -> "Encoder":
+    """Load the checkpoint that is named, to encode as the flags say.
+
+    Args:
+        arguments: --model, --allow-remote-code and --clean-punctuation.
+        default: the checkpoint where none is named; None: `default_model`.
+        revision: of the index that the encoder is for, if there is one.
+
+    Raises:
+        XmError: --clean-punctuation is asked for, and the index was built without.
+    """
+    from xm.encoder import load_encoder
+
+    options = encode_options(arguments)
+    if revision is not None:
+        options = options_for(revision, options)
+    return load_encoder(lasting_name(arguments.model or default or default_model()), options=options)
+
+
+def encode_options(arguments: Namespace) -> EncodeOptions:
+    """Return what --allow-remote-code and --clean-punctuation ask for."""
+    return EncodeOptions(clean_punctuation=arguments.clean_punctuation, allow_remote_code=arguments.allow_remote_code)
 
 
 def _guess_facts(guess: "LanguageGuess") -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xm.commands import Report, default_model, lasting_name, plain
+from xm.commands import Report, load_named, plain
 from xm.errors import CorpusError
 from xm.options import CodecOptions, limits_here
 
@@ -27,7 +27,6 @@ def run_index(arguments: Namespace) -> Report:
     """Read a corpus, index it, and write the index to its folder."""
     from xm.building import build_index, check_kind
     from xm.corpus import read_corpus
-    from xm.encoder import load_encoder
     from xm.index.kernels import advice
     from xm.index.store import check_target
     from xm.search import Searcher
@@ -39,7 +38,7 @@ def run_index(arguments: Namespace) -> Report:
     begun = time.perf_counter()
     corpus = read_corpus(arguments.corpus, language=arguments.language)
     read = time.perf_counter()
-    encoder = load_encoder(lasting_name(arguments.model or default_model()))
+    encoder = load_named(arguments)
     loaded = time.perf_counter()
     index = build_index(corpus, encoder, folder=arguments.out, on_progress=show_progress, **options)
     built = time.perf_counter()
@@ -63,16 +62,15 @@ def run_add(arguments: Namespace) -> Report:
     """Read a corpus, and add its passages to an index."""
     from xm.building import add_corpus
     from xm.corpus import read_corpus
-    from xm.encoder import load_encoder
     from xm.index.manifest import read_manifest
 
-    built_with = read_manifest(Path(arguments.folder)).model
+    built = read_manifest(Path(arguments.folder))
     begun = time.perf_counter()
     corpus = read_corpus(arguments.corpus, language=arguments.language)
     if arguments.prefix:
         renamed = (replace(one, passage_id=f"{arguments.prefix}{one.passage_id}") for one in corpus.passages)
         corpus = replace(corpus, passages=tuple(renamed))
-    encoder = load_encoder(arguments.model or built_with)
+    encoder = load_named(arguments, default=built.model, revision=built.revision)
     index = add_corpus(arguments.folder, corpus, encoder, on_progress=show_progress)
     seconds = time.perf_counter() - begun
     counts = {"index": arguments.folder, "n_added": len(corpus.passages)}
@@ -117,7 +115,6 @@ def run_compact(arguments: Namespace) -> Report:
 def run_import(arguments: Namespace) -> Report:
     """Make an index of one that colbert-ai, or `export-colbert`, wrote."""
     from xm.building import encode_corpus
-    from xm.encoder import load_encoder
     from xm.index.colbert_format import import_colbert, read_colbert
     from xm.index.store import check_target, save_index
 
@@ -125,9 +122,9 @@ def run_import(arguments: Namespace) -> Report:
     if arguments.texts is None:
         index = import_colbert(arguments.colbert)
     else:
-        model = arguments.model or str(read_colbert(arguments.colbert).config.get("checkpoint"))
+        made_with = str(read_colbert(arguments.colbert).config.get("checkpoint"))
         corpus = _collection(arguments.texts, language=arguments.language)
-        encoder = load_encoder(lasting_name(model))
+        encoder = load_named(arguments, default=made_with)
         # For tokens and character spans, which ColBERT's layout lacks, and to make sure that it is this checkpoint.
         embeddings = encode_corpus(corpus, encoder, on_progress=show_progress)
         names = {"model": encoder.model, "revision": encoder.revision}

@@ -4,9 +4,10 @@ Leaves out: reading options from files or the environment (the command line and 
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from xm.errors import XmError
 from xm.types import Kind
 
 DEFAULT_MODEL = "xm-mini"
@@ -14,6 +15,9 @@ DEFAULT_MODEL = "xm-mini"
 # Above this many tokens a flat index is no longer interactive: 95 % of queries of 32 tokens take up to 141 ms to score
 # (half of them 96 ms), and 311 ms (221 ms) at twice as many. float32, 128 dimensions, two cores that did little else.
 FLAT_LIMIT_TOKENS = 1_000_000
+
+# In the revision of an encoder with clean_punctuation, and so of its indexes: it gives passages other embeddings.
+CLEAN = "+clean-punctuation"
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,21 @@ class EncodeOptions:
     # Score no passage token of punctuation or space alone, in place of the checkpoint's skiplist. Changes the model.
     clean_punctuation: bool = False
     allow_remote_code: bool = False  # run the Python that a checkpoint such as jina-colbert-v2 asks for
+
+
+def options_for(revision: str, options: EncodeOptions = EncodeOptions()) -> EncodeOptions:
+    """Return the options to encode with for an index of this revision: it keeps to the way it was built.
+
+    Raises:
+        XmError: clean_punctuation is asked for, and the index was built without.
+    """
+    clean = CLEAN in revision
+    if options.clean_punctuation and not clean:
+        raise XmError(
+            "the index was built without clean punctuation (--clean-punctuation), and keeps to one way of encoding; "
+            "leave that out, or build the index again with it"
+        )
+    return replace(options, clean_punctuation=clean)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from xm.index.trace import SearchTrace, trace
 from xm.index.why import Why, why
 from xm.languages import LANGUAGES, choose
 from xm.maxsim import align
-from xm.options import DEFAULT_MODEL, SearchOptions
+from xm.options import DEFAULT_MODEL, EncodeOptions, SearchOptions, options_for
 from xm.types import Alignment, Hit, LanguageGuess, SearchResult, TokenEmbeddings
 
 if TYPE_CHECKING:
@@ -216,7 +216,13 @@ class Searcher:
         return codecs_of(self.index.vectors)
 
 
-def open_searcher(path: str | Path, *, model: str | None = None, language: str = "auto") -> Searcher:
+def open_searcher(
+    path: str | Path,
+    *,
+    model: str | None = None,
+    language: str = "auto",
+    options: EncodeOptions = EncodeOptions(),
+) -> Searcher:
     """Open an index folder, or read, detect, encode and index a corpus in memory (`xm.open`).
 
     An index made in memory is kept in the cache (XM_CACHE), keyed by everything that decides it, so that the next time
@@ -226,6 +232,7 @@ def open_searcher(path: str | Path, *, model: str | None = None, language: str =
         path: an index folder, a corpus folder, or a file of passages.
         model: checkpoint; None means the one an index was built with, and xm-mini for a corpus.
         language: of the passages, "auto" to detect it; an index has settled it already.
+        options: how texts are encoded; an index keeps its own clean_punctuation.
 
     Raises:
         CorpusError, IndexFolderError, CheckpointError, LanguageError: what cannot be read, and why.
@@ -236,12 +243,12 @@ def open_searcher(path: str | Path, *, model: str | None = None, language: str =
         if not Path(path).exists():
             raise CorpusError(f"there is nothing at {path}; name an index, a corpus folder or a file of passages")
         corpus = read_corpus(path, language=language)
-        encoder = load_encoder(model or DEFAULT_MODEL)
+        encoder = load_encoder(model or DEFAULT_MODEL, options=options)
         return Searcher(encoder, cached_index(corpus, encoder))
     if language != "auto":
         raise XmError(f"{path} is an index, whose passages have their languages; leave language at 'auto'")
     index = open_index(path)
-    return Searcher(load_encoder(model or index.model), index)
+    return Searcher(load_encoder(model or index.model, options=options_for(index.revision, options)), index)
 
 
 def align_texts(

@@ -8,8 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import xm
-from xm.commands import Report, guess_line, model_for, plain
+from xm.commands import Report, guess_line, open_named, plain
 from xm.errors import XmError
 from xm.options import SearchOptions
 
@@ -23,7 +22,7 @@ def run_search(arguments: Namespace) -> Report:
     """Search an index or a corpus."""
     from xm.index.flat import FlatIndex
 
-    searcher = xm.open(arguments.folder, model=model_for(arguments))
+    searcher = open_named(arguments)
     options = _options(arguments)
     result = searcher.search(arguments.query, k=arguments.k, language=arguments.language, options=options)
     exactness = "exact" if isinstance(searcher.index, FlatIndex) else "approximate"
@@ -43,7 +42,7 @@ def run_search(arguments: Namespace) -> Report:
 
 def run_explain(arguments: Namespace) -> Report:
     """Show where the score of a query and a passage comes from: a line for each query token."""
-    searcher = xm.open(arguments.folder, model=model_for(arguments))
+    searcher = open_named(arguments)
     alignment = searcher.explain(arguments.query, arguments.passage_id, language=arguments.language)
     facts: dict[str, Any] = alignment.to_dict()
     exactness = "exact" if facts["exact"] else "approximate"
@@ -66,7 +65,7 @@ def run_explain(arguments: Namespace) -> Report:
 
 def run_why(arguments: Namespace) -> Report:
     """Say why a passage is, or is not, among the hits of a centroid index."""
-    searcher = xm.open(arguments.folder, model=model_for(arguments))
+    searcher = open_named(arguments)
     query = searcher.encode_query(arguments.query, language=arguments.language)
     options = _options(arguments)
     found = searcher.why(query, arguments.passage_id, k=arguments.k, options=options)
@@ -86,7 +85,7 @@ def run_why(arguments: Namespace) -> Report:
 
 def run_trace(arguments: Namespace) -> Report:
     """Show what each stage of a search over a centroid index saw."""
-    searcher = xm.open(arguments.folder, model=model_for(arguments))
+    searcher = open_named(arguments)
     query = searcher.encode_query(arguments.query, language=arguments.language)
     found = searcher.trace(query, k=arguments.k, options=_options(arguments))
     facts = {"query": arguments.query, "adapter": query.language.code, **found.to_dict()}
@@ -105,7 +104,7 @@ def run_trace(arguments: Namespace) -> Report:
 
 def run_compare(arguments: Namespace) -> Report:
     """Compare a query with a passage exactly, by centroids alone and at every number of bits."""
-    searcher = xm.open(arguments.folder, model=model_for(arguments))
+    searcher = open_named(arguments)
     query = searcher.encode_query(arguments.query, language=arguments.language)
     found = searcher.compare_bits(query, arguments.passage_id, k=arguments.k)
     passage = searcher.index.reconstruct(arguments.passage_id)

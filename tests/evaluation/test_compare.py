@@ -270,7 +270,7 @@ def test_files_and_values_give_the_same_result(files):
 def test_an_index_folder_is_evaluated_with_the_checkpoint_it_was_made_with(files, tmp_path, monkeypatch):
     asked = []
 
-    def load(model):
+    def load(model, **_):
         asked.append(model)
         return WordEncoder()
 

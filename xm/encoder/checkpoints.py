@@ -140,7 +140,7 @@ def _notes(recipe: Recipe, tokenizer: TextTokenizer, languages: tuple[str, ...])
     if tokenizer.is_clean:
         notes.append("clean_punctuation leaves out other tokens than the checkpoint's skiplist: it changes the model")
     if recipe.remote_code:
-        notes.append(f"its code is not the library's: {recipe.remote_code} runs only with allow_remote_code=True")
+        notes.append(f"its code is not the library's: {recipe.remote_code} runs only with --allow-remote-code")
     return tuple(notes)
 
 

@@ -25,7 +25,7 @@ from xm.encoder.tokens import PASSAGE_MARKER, QUERY_MARKER, TextTokenizer, TextT
 from xm.encoder.weights import build_backbone, build_remote, open_weights, read_config
 from xm.encoder.xmod import add_adapter, build_shared, check_adapter, route_adapters
 from xm.errors import CheckpointError
-from xm.options import DEFAULT_MODEL, EncodeOptions
+from xm.options import CLEAN, DEFAULT_MODEL, EncodeOptions
 from xm.types import NO_SPAN, LanguageGuess, TokenEmbeddings
 
 POOLED = "<pooled>"  # stands for the one vector of a text where a checkpoint gives no others
@@ -45,7 +45,7 @@ def load_encoder(
     Args:
         model: "xm-mini", a folder, or a hub name such as "antoinelouis/colbert-xm".
         revision: for a hub name a branch, tag or commit; for a folder the digest its content must have.
-        options: precision and batch size.
+        options: precision, batch size, and what is read otherwise than the checkpoint says.
 
     Raises:
         CheckpointError: it cannot be found or fetched, is damaged, or is in a layout that cannot be loaded.
@@ -64,14 +64,15 @@ class Encoder:
     """A checkpoint in memory: the shared weights, and each language adapter from its first use on.
 
     Threads may share it. `model` is the name it was asked for by, `revision` the hub's commit or a digest of the
-    files, `precision` the number format it computes in. `languages` are the codes it has adapters for; if there are
-    none, the backbone is one model for all languages: any code is accepted and changes nothing.
+    files, with what else changes its passages' vectors, `precision` the number format it computes in. `languages` are
+    the codes it has adapters for; if there are none, the backbone is one model for all languages: any code is accepted
+    and changes nothing.
     """
 
     def __init__(self, folder: Path, *, model: str, revision: str, options: EncodeOptions) -> None:
         """Read tokenizer, shared weights and head; use `load_encoder` instead, which finds and remembers."""
         self.model = model
-        self.revision = revision
+        self.revision = revision + CLEAN if options.clean_punctuation else revision
         self.options = options
         recipe = read_recipe(folder)
         check_remote_code(folder, recipe, allowed=options.allow_remote_code)

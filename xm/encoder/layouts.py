@@ -47,7 +47,7 @@ def check_remote_code(folder: Path, recipe: Recipe, *, allowed: bool) -> None:
     if recipe.remote_code and not allowed:
         raise CheckpointError(
             f"{folder} needs remote code ({recipe.remote_code}), which is never run unasked; read that code, then load "
-            "with EncodeOptions(allow_remote_code=True)"
+            "with --allow-remote-code (in Python: EncodeOptions(allow_remote_code=True))"
         )
 
 
