@@ -116,9 +116,12 @@ def test_remote_code_costs_no_large_download_unless_it_is_allowed(fake_hub: tupl
     shutil.rmtree(remote)
     config = build_checkpoint(remote, backbone="bert") / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"auto_map": {"AutoModel": "a/b--c.D"}}))
+    (remote / "modeling.py").write_text("raise SystemExit")
     with pytest.raises(CheckpointError, match=r"needs remote code \(a/b--c.D\)"):
         load_encoder("someone/remote-code")
     assert len(asked) == 1
+    folder = find_folder("someone/remote-code", allow_remote_code=True)
+    assert {path.name for path in folder.iterdir()} >= {"modeling.py", "model.safetensors"}
 
 
 @pytest.mark.parametrize(
@@ -172,6 +175,15 @@ def test_the_revision_changes_with_any_file_that_changes_a_vector(tmp_path: Path
         assert revision_of(folder) != first
         path.write_text(path.read_text()[:-1])
     assert revision_of(folder) == first
+    (folder / "modeling.py").write_text("x = 1")
+    assert revision_of(folder) == first  # nothing asks for it
+    bert = build_checkpoint(tmp_path / "bert", backbone="bert")
+    config = bert / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"auto_map": {"AutoModel": "modeling.Own"}}))
+    (bert / "modeling.py").write_text("x = 1")
+    own = revision_of(bert)
+    (bert / "modeling.py").write_text("x = 2")
+    assert revision_of(bert) != own
     build_checkpoint(folder, seed=1)
     assert revision_of(folder) != first
 

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from xm.encoder.config import remote_code
 from xm.encoder.files import SHARDS, WEIGHTS, inside, is_snapshot, read_json, weight_map
 from xm.encoder.modules import MODULES, SETTINGS, TRANSFORMER, module_folders
 from xm.encoder.recipe import Recipe
@@ -16,7 +17,7 @@ from xm.errors import CheckpointError
 from xm.options import DEFAULT_MODEL
 
 MINI_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "xm-mini"
-# Everything that decides a vector; the digest covers these. custom.py and its like are never fetched.
+# Everything that decides a vector; the digest covers these. Code is fetched only for those who allowed it to run.
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 CONTENT = ("config.json", METADATA, *_TOKENIZER)
 _MODULE_CONTENT = (MODULES, SETTINGS, TRANSFORMER)
@@ -107,7 +108,9 @@ def _fetch(model: str, revision: str | None, *, with_weights: bool, allow_remote
             small += [f"{place}/{name}" for place in _places(folder)[1:] for name in _SMALL]
             folder = Path(snapshot_download(model, revision=folder.name, allow_patterns=small))
         if with_weights:
-            check_remote_code(folder, read_recipe(folder), allowed=allow_remote_code)
+            recipe = read_recipe(folder)
+            check_remote_code(folder, recipe, allowed=allow_remote_code)
+            small += ["*.py"] if recipe.remote_code else []
             weights = [name for place in _places(folder) for name in _weight_names(folder, place)]
             folder = Path(snapshot_download(model, revision=folder.name, allow_patterns=[*small, *weights]))
     except (OSError, ValueError) as error:  # the hub client's errors all derive from these two
@@ -194,6 +197,9 @@ def _content(folder: Path) -> list[str]:
     if _has_modules(folder):
         names += _MODULE_CONTENT
         names += [f"{place}/{name}" for place in _places(folder)[1:] for name in (*CONTENT, TRANSFORMER)]
+    configs = [folder / place / "config.json" for place in _places(folder)]
+    if any(path.is_file() and remote_code(read_json(path)) for path in configs):
+        names += sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py"))
     return names + [name for place in _places(folder) for name in _weight_names(folder, place)]
 
 
