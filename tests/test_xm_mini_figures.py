@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.xm_mini.figures.__main__ import measure
-from benchmarks.xm_mini.figures.charts import CHARTS, draw
+from benchmarks.xm_mini.figures.charts import CHARTS, draw, table
 from benchmarks.xm_mini.figures.measure import FIGURES, Job, View
 from tests.tiny import build_checkpoint
 from xm.encoder import load_encoder
@@ -51,6 +51,19 @@ def test_a_chart_shows_what_its_lines_say(name: str, expected: dict) -> None:
         for x, y in points.items():
             assert shown[series][x] == pytest.approx(y)
     assert all(list(trace.x) == sorted(trace.x) for trace in figure.data if CHARTS[name].is_curve)
+
+
+def test_a_table_has_the_numbers_of_its_chart() -> None:
+    assert table("added", lines_of("added")).splitlines() == [
+        "| MRR@10 / R@100 | one | BM25 | other |",
+        "| --- | --- | --- | --- |",
+        "| fr (piaf) | 0.100 / 0.900 | 0.700 / 0.800 | 0.300 / 0.900 |",
+        "| ja (jaquad) | 0.200 / 0.900 | 0.700 / 0.800 | 0.400 / 0.900 |",
+        "| mean of all sets | 0.150 / 0.900 | 0.700 / 0.800 | 0.350 / 0.900 |",
+    ]
+    rows = table("heads", lines_of("heads")).splitlines()
+    assert rows[0] == "| MRR@10 / R@100 | 32 | 128 |"
+    assert rows[-1] == "| mean of all sets | 0.350 / 0.900 | 0.150 / 0.900 |"
 
 
 def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:

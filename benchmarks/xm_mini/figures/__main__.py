@@ -1,8 +1,9 @@
 """Measure and draw figures of a checkpoint: `python -m benchmarks.xm_mini.figures all CHECKPOINT DATA OUT --start DIR`.
 
-Writes OUT/NAME.json, a line after each set, and OUT/NAME.html beside one plotly.min.js; called again, it goes on where
-it stopped. With `--draw`, only the charts are made, from the JSON that is there. Figures, and what --start is for:
-languages (its twin is fine-tuned from it), efficiency (so is each point of the curve), added, heads, masks.
+Writes OUT/NAME.json, a line after each set, and OUT/NAME.html beside one plotly.min.js, and prints the numbers as a
+Markdown table; called again, it goes on where it stopped. With `--draw`, only charts and tables are made, from the JSON
+that is there. Figures, and what --start is for: languages (its twin is fine-tuned from it), efficiency (so is each
+point of the curve), added, heads, masks.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import platform
 import sys
 from pathlib import Path
 
-from benchmarks.xm_mini.figures.charts import draw
+from benchmarks.xm_mini.figures.charts import draw, table
 from benchmarks.xm_mini.figures.measure import (
     FIGURES,
     NEED_START,
@@ -49,6 +50,7 @@ def main() -> None:
             measure(FIGURES[name](setting), path, facts_of(name, setting))
         lines = json.loads(path.read_text(encoding="utf-8"))["lines"]
         draw(name, lines).write_html(path.with_suffix(".html"), include_plotlyjs="directory")
+        print(table(name, lines))
 
 
 def read_arguments() -> argparse.Namespace:

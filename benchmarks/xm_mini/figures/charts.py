@@ -1,4 +1,4 @@
-"""Draw what was measured: one Plotly figure for each of the five, from the lines of its JSON alone."""
+"""Draw what was measured: a Plotly figure and a Markdown table for each of the five, from the lines of its JSON."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -46,6 +46,41 @@ CHARTS = {
 def draw(name: str, lines: Sequence[dict]) -> go.Figure:
     """Draw the figure `name` of CHARTS from its lines, each with file, language and runs (method -> measures)."""
     chart = CHARTS[name]
+    figure = go.Figure([_trace(*item, place, chart) for place, item in enumerate(_series(chart, lines).items())])
+    exact = "exact MaxSim; each question's gold passage among all passages of its file"
+    figure.update_layout(
+        title={"text": chart.title, "subtitle": {"text": exact}}, template="plotly_white", height=560, barmode="group"
+    )
+    figure.update_yaxes(title=f"{MEASURE}, 0 to 1", rangemode="tozero")
+    if chart.is_curve:
+        ticks = sorted({line[chart.across] for line in lines})
+        figure.update_xaxes(title=chart.axis, type="log", tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
+    return figure
+
+
+def table(name: str, lines: Sequence[dict]) -> str:
+    """Return the numbers of a figure as a Markdown table: a row a set, a column a series or a point of the curves."""
+    chart = CHARTS[name]
+    series = _series(chart, lines)
+    if chart.is_curve:
+        places, heads = list(series), sorted(series[MEAN])
+        cells = {(place, x): series[place].get(x) for place in places for x in heads}
+    else:
+        places, heads = [*dict.fromkeys(_place(line) for line in lines), MEAN], list(series)
+        means = {head: _means([{"": point} for point in series[head].values()])[""] for head in heads}
+        cells = {(place, head): series[head].get(place) for place in places for head in heads}
+        cells |= {(MEAN, head): means[head] for head in heads if len(series[head]) == len(places) - 1}
+    rows = [[place, *(_cell(cells[place, head]) for head in heads)] for place in places]
+    title = [f"{MEASURE} / {OTHER}", *(f"{head:,}" if isinstance(head, int) else str(head) for head in heads)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (title, ["---"] * len(title), *rows))
+
+
+def _cell(point: dict[str, float] | None) -> str:
+    return f"{point[MEASURE]:.3f} / {point[OTHER]:.3f}" if point else ""
+
+
+def _series(chart: Chart, lines: Sequence[dict]) -> dict[str, dict[object, dict[str, float]]]:
+    """Sort the lines into what the chart shows: label -> set, or point of a curve -> measures."""
     series: dict[str, dict[object, dict[str, float]]] = defaultdict(dict)
     for line in lines:
         place, runs = _place(line), line["runs"]
@@ -59,16 +94,7 @@ def draw(name: str, lines: Sequence[dict]) -> go.Figure:
                 series[_METHODS[method]][place] = runs[method]
     if chart.is_curve:
         series[MEAN] = _means(list(series.values()))
-    figure = go.Figure([_trace(*item, place, chart) for place, item in enumerate(series.items())])
-    exact = "exact MaxSim; each question's gold passage among all passages of its file"
-    figure.update_layout(
-        title={"text": chart.title, "subtitle": {"text": exact}}, template="plotly_white", height=560, barmode="group"
-    )
-    figure.update_yaxes(title=f"{MEASURE}, 0 to 1", rangemode="tozero")
-    if chart.is_curve:
-        ticks = sorted({line[chart.across] for line in lines})
-        figure.update_xaxes(title=chart.axis, type="log", tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
-    return figure
+    return series
 
 
 def _place(line: dict) -> str:
