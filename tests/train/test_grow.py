@@ -1,17 +1,18 @@
 """Languages that join a trained checkpoint: what stays as it is, what new pieces and adapters start as."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from tests.train.texts import ROWS, write_start, write_texts
 from xm import load_encoder
+from xm.__main__ import main
 from xm.errors import TrainingError
 from xm.train.grow import GrowOptions, grow_languages, old_embeddings
 from xm.train.student import load_student
 from xm.types import LanguageGuess
-
-OPTIONS = GrowOptions({"it_IT": "fr_XX"}, vocab_size=75)
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,8 @@ def grown(tmp_path_factory):
     texts = write_texts(folder / "texts")
     start = write_start(folder / "start", texts)
     (folder / "pairs.tsv").write_text("\n".join(["en\tit", *["the house\tla casa", "the dog\til cane"] * 20]), "utf-8")
-    grow_languages(start, folder / "grown", texts=texts, parallel=[folder / "pairs.tsv"], options=OPTIONS)
+    options = GrowOptions({"it_IT": "fr_XX"}, vocab_size=75)
+    grow_languages(start, folder / "grown", texts=texts, parallel=[folder / "pairs.tsv"], options=options)
     return start, folder / "grown"
 
 
@@ -73,3 +75,14 @@ def test_the_encoder_loads_it_and_reads_the_new_language(grown):
 def test_a_language_that_is_there_or_starts_as_one_that_is_not_is_an_error(grown, tmp_path, like):
     with pytest.raises(TrainingError, match="cannot start as"):
         grow_languages(grown[0], tmp_path, texts=tmp_path, parallel=(), options=GrowOptions(like))
+
+
+def test_the_command_does_the_same(grown, tmp_path, capsys):
+    start, out = grown
+    arguments = ["train", "grow", str(start), str(tmp_path), "--texts", str(out.parent / "texts"), "--vocab-size", "75"]
+    assert main([*arguments, "--parallel", str(out.parent / "pairs.tsv"), "--like", "it=fr", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["languages"] == ["it_IT"]
+    ours, theirs = (load_student(folder)[0].state_dict() for folder in (tmp_path, out))
+    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+    assert main([*arguments, "--like", "it"]) == 2
+    assert "expected NEW=OLD" in capsys.readouterr().err
