@@ -15,7 +15,7 @@ from xm.search import align_texts
 from xm.types import LanguageGuess
 
 ROOT = Path(__file__).resolve().parents[1]
-LANGUAGES = "en es fr it pt id de ru zh ja nl vi hi ar".split()
+LANGUAGES = "en es fr it pt id de ru zh ja nl vi hi ar ko fi th fa tr bn pl el ro sw te".split()
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,8 @@ def encoder() -> Encoder:
 def test_it_is_what_its_card_says() -> None:
     facts = inspect_checkpoint("xm-mini")
     assert facts.layout == "Stanford"
-    assert (facts.dim, facts.n_layers, facts.hidden, facts.vocab_size) == (128, 6, 384, 36_000)
+    assert (facts.dim, facts.n_layers, facts.hidden, facts.vocab_size) == (128, 6, 384, 32_000)
+    assert facts.dims == (128, 64, 32)
     assert set(facts.languages) == {find_code(language) for language in LANGUAGES}
     assert sum(path.stat().st_size for path in (ROOT / "assets" / "xm-mini").iterdir()) <= 64_000_000
 

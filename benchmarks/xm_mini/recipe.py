@@ -2,9 +2,9 @@
 
 DATA holds text/LANG.txt.xz, parallel/*.tsv.xz and qa/train.en.jsonl.xz; TEACHER is the folder of all-MiniLM-L6-v2.
 `shipped` may use all of it: 14 languages learn from parallel sentences, nine more join, then all learn to retrieve.
-`pure` is the paper's recipe: pretraining on plain text, then English questions alone; its
-layers start as the teacher's and its foreign words untranslated, or all from random numbers (`cold`). Swahili and
-Telugu are added at the end. Finished stages are passed over, interrupted ones resumed. Prints a JSON object a stage.
+`pure` is the paper's recipe: pretraining on plain text, then English questions alone; its layers start as the
+teacher's and its foreign words untranslated, or all from random numbers (`cold`). Swahili and Telugu are added at the
+end. Finished stages are passed over, interrupted ones resumed. Prints a JSON object a stage.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from xm.train.pretrain import PretrainOptions, Size, cold_start, pretrain
 FIRST = (
     "en_XX es_XX fr_XX it_IT pt_XX id_ID de_DE ru_RU zh_CN ja_XX nl_XX vi_VN hi_IN ar_AR"  # mMARCO's 14
 ).split()
-LIKE = {  # languages that join them, and whose adapter each starts as: a related language, or one met in its texts
+LIKE = {  # languages that join them, and whose adapter each starts as: a related or neighbouring one's, else English
     "ko_KR": "ja_XX", "fi_FI": "en_XX", "th_TH": "vi_VN", "fa_IR": "ar_AR", "tr_TR": "en_XX", "bn_IN": "hi_IN",
     "pl_PL": "ru_RU", "el_GR": "en_XX", "ro_RO": "it_IT",
 }  # fmt: skip
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--variant", choices=VARIANTS, default="shipped")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--heads", type=int, nargs="*", default=(), help="dims of smaller heads, such as 32 64")
+    parser.add_argument("--heads", type=int, nargs="*", default=(32, 64), help="dims of smaller heads")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--threads", type=int, help="of the processor")
     parser.add_argument("--quick", action="store_true", help="a few steps on a little text, to see that it runs")
