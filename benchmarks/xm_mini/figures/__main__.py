@@ -79,8 +79,9 @@ def read_arguments() -> argparse.Namespace:
 def facts_of(name: str, setting: Setting) -> dict[str, object]:
     """Say what a figure is of; one of other facts is not gone on with."""
     encoder = load_encoder(str(setting.checkpoint))
-    model = {"model": encoder.model, "revision": encoder.revision, "precision": encoder.precision}
-    run = {"start": str(setting.start), "limit": list(setting.limit), "seed": setting.seed, "quick": setting.quick}
+    model = {"model": Path(encoder.model).name, "revision": encoder.revision, "precision": encoder.precision}
+    start = setting.start.name if setting.start else None
+    run = {"start": start, "limit": list(setting.limit), "seed": setting.seed, "quick": setting.quick}
     run["max_pairs"] = setting.max_pairs
     machine = f"{platform.platform()}, {platform.machine()}, Python {platform.python_version()}"
     return {"figure": name, **model, **run, "machine": machine}
