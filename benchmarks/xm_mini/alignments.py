@@ -13,23 +13,23 @@ from xm.encoder import Encoder, load_encoder
 from xm.languages import LANGUAGES
 from xm.types import Alignment, LanguageGuess, Word
 
-QUERY = "Why does the moon pull the water of the sea?"
+QUERY = "The doctor gives medicine to the child in the hospital."
 PASSAGES = {
-    "es_XX": "La luna atrae el agua del mar con su gravedad, y así suben y bajan las mareas.",
-    "fr_XX": "La lune attire l'eau de la mer par sa gravité, et ainsi montent et descendent les marées.",
-    "de_DE": "Der Mond zieht mit seiner Schwerkraft das Wasser des Meeres an, so entstehen die Gezeiten.",
-    "ru_RU": "Луна притягивает воду моря своей силой тяжести, и так возникают приливы.",
-    "zh_CN": "月亮用引力吸引海里的水，于是有了潮汐。",
-    "ja_XX": "月は重力で海の水を引き寄せ、潮の満ち引きが起こる。",
-    "hi_IN": "चाँद अपने गुरुत्वाकर्षण से समुद्र का पानी खींचता है, इसी से ज्वार आता है।",
-    "ar_AR": "يجذب القمر ماء البحر بجاذبيته، فيحدث المد والجزر.",
-    "vi_VN": "Mặt trăng hút nước của biển bằng lực hấp dẫn, vì thế có thủy triều.",
-    "id_ID": "Bulan menarik air laut dengan gravitasinya, sehingga terjadi pasang surut.",
-    "ko_KR": "달은 중력으로 바다의 물을 끌어당겨 밀물과 썰물을 만든다.",
-    "fi_FI": "Kuu vetää meren vettä painovoimallaan, ja siksi syntyy vuorovesi.",
-    "sw_KE": "Mwezi huvuta maji ya bahari kwa mvuto wake, na hivyo maji hupanda na kushuka.",
+    "es_XX": "El médico da una medicina al niño en el hospital.",
+    "fr_XX": "Le médecin donne un médicament à l'enfant à l'hôpital.",
+    "de_DE": "Der Arzt gibt dem Kind im Krankenhaus eine Medizin.",
+    "ru_RU": "Врач даёт ребёнку лекарство в больнице.",
+    "zh_CN": "医生在医院给孩子药。",
+    "ja_XX": "医者は病院で子供に薬を与える。",
+    "hi_IN": "डॉक्टर अस्पताल में बच्चे को दवा देता है।",
+    "ar_AR": "يعطي الطبيب الدواء للطفل في المستشفى.",
+    "vi_VN": "Bác sĩ cho đứa trẻ uống thuốc trong bệnh viện.",
+    "id_ID": "Dokter memberi obat kepada anak di rumah sakit.",
+    "ko_KR": "의사는 병원에서 아이에게 약을 준다.",
+    "fi_FI": "Lääkäri antaa lapselle lääkettä sairaalassa.",
+    "sw_KE": "Daktari anampa mtoto dawa hospitalini.",
 }
-SHOWN = ("moon", "pull", "water", "sea")
+SHOWN = ("doctor", "medicine", "child", "hospital")
 
 
 def main() -> None:
