@@ -61,6 +61,9 @@ def test_a_table_has_the_numbers_of_its_chart() -> None:
         "| ja (jaquad) | 0.200 / 0.900 | 0.700 / 0.800 | 0.400 / 0.900 |",
         "| mean of all sets | 0.150 / 0.900 | 0.700 / 0.800 | 0.350 / 0.900 |",
     ]
+    lines = lines_of("added")
+    lines[0]["language"] = "ko_KR"  # read through another language's adapter
+    assert "ko" not in table("added", lines)
     rows = table("heads", lines_of("heads")).splitlines()
     assert rows[0] == "| MRR@10 / R@100 | 32 | 128 |"
     assert rows[-1] == "| mean of all sets | 0.350 / 0.900 | 0.150 / 0.900 |"

@@ -47,7 +47,8 @@ def draw(name: str, lines: Sequence[dict]) -> go.Figure:
     """Draw the figure `name` of CHARTS from its lines, each with file, language and runs (method -> measures)."""
     chart = CHARTS[name]
     figure = go.Figure([_trace(*item, place, chart) for place, item in enumerate(_series(chart, lines).items())])
-    exact = "exact MaxSim; each question's gold passage among all passages of its file"
+    largest = max(line.get("n_passages", 0) for line in lines)
+    exact = f"exact MaxSim; each question's gold passage among the passages of its set, at most {largest:,}"
     figure.update_layout(
         title={"text": chart.title, "subtitle": {"text": exact}}, template="plotly_white", height=560, barmode="group"
     )
@@ -98,9 +99,9 @@ def _series(chart: Chart, lines: Sequence[dict]) -> dict[str, dict[object, dict[
 
 
 def _place(line: dict) -> str:
-    """Name a set by its language and its source: "fr (piaf)"."""
-    source = line["file"].removeprefix("dev.").removesuffix(".jsonl.xz").rpartition(".")[0]
-    return f"{line['language'].split('_')[0]} ({source})"
+    """Name a set by its language and its source: "fr (piaf)"; through another adapter it is still that set."""
+    source, _, language = line["file"].removeprefix("dev.").removesuffix(".jsonl.xz").rpartition(".")
+    return f"{language} ({source})"
 
 
 def _means(curves: Sequence[dict[object, dict[str, float]]]) -> dict[object, dict[str, float]]:
