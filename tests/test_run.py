@@ -245,7 +245,12 @@ def test_a_stamped_checkout_hands_over_words_and_exit_code_from_any_folder(stamp
 def test_ctrl_c_ends_the_command_and_nothing_is_left_running(stamped: Path) -> None:
     waiting = "import os, time\nprint(os.getpid(), flush=True)\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n"
     (stamped / "xm" / "__main__.py").write_text(waiting + "    raise SystemExit(3)\n")
-    process = subprocess.Popen([sys.executable, str(stamped / "run.py")], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, str(stamped / "run.py")],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
     with process:
         inner = int(process.stdout.readline())
         time.sleep(0.1)
