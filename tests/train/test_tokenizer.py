@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from xm.train.tokenizer import train_tokenizer
+from xm.train.tokenizer import CHARS, FACTORS, sample_lines, train_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +40,18 @@ def test_only_the_three_files_that_transformers_reads_are_left(tmp_path: Path) -
     train_tokenizer({"en_XX": text}, tmp_path / "out", vocab_size=24)
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}
+
+
+def test_words_are_learnt_from_the_whole_text_not_its_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xm.train.tokenizer.CHARS", 3_000)
+    text = tmp_path / "de.txt"
+    text.write_text("der hund rennt im garten\n" * 200 + "η γάτα κοιμάται\n" * 200, encoding="utf-8")
+    tokenizer = train_tokenizer({"de_DE": text}, tmp_path / "out", vocab_size=28)
+    assert tokenizer.token_to_id("<unk>") not in tokenizer.encode("hund γάτα").ids
+
+
+def test_a_language_whose_words_are_cut_up_more_gets_more_text(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"line {number:04d} " + "x" * 990 + "\n" for number in range(3_000)), encoding="utf-8")
+    n_lines = {code: len([*sample_lines(text, CHARS * FACTORS.get(code, 1))]) for code in ("de_DE", "ru_RU", "zh_CN")}
+    assert n_lines == {"de_DE": 1_000, "ru_RU": 2_000, "zh_CN": 500}
