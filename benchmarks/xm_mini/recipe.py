@@ -1,7 +1,7 @@
 """Train xm-mini from its data in one command: `python -m benchmarks.xm_mini.recipe DATA TEACHER OUT`.
 
 DATA holds text/LANG.txt.xz, parallel/*.tsv.xz and qa/train.en.jsonl.xz; TEACHER is the folder of all-MiniLM-L6-v2.
-`shipped` may use all of it: 14 languages learn from parallel sentences, nine more join, then all learn to retrieve.
+`shipped` may use all of it: 23 languages learn from parallel sentences, plain text and English questions together.
 `pure` is the paper's recipe: pretraining on plain text, then English questions alone; its layers start as the
 teacher's and its foreign words untranslated, or all from random numbers (`cold`). Swahili and Telugu are added at the
 end. Finished stages are passed over, interrupted ones resumed. Prints a JSON object a stage.
@@ -13,7 +13,7 @@ import logging
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -23,28 +23,23 @@ from xm.encoder.exchange import merge_adapter
 from xm.train import recipes
 from xm.train.add_language import add_language
 from xm.train.data import ParallelPair, QuestionPair, language_files, read_lines, read_parallel, read_questions
-from xm.train.grow import GrowOptions, grow_languages
 from xm.train.joint import JointData, JointOptions, train_jointly
 from xm.train.loop import LoopOptions
 from xm.train.material import AddOptions
 from xm.train.negatives import NegativeOptions, make_triples
 from xm.train.pretrain import PretrainOptions, Size, cold_start, pretrain
 
-FIRST = (
-    "en_XX es_XX fr_XX it_IT pt_XX id_ID de_DE ru_RU zh_CN ja_XX nl_XX vi_VN hi_IN ar_AR"  # mMARCO's 14
+LANGUAGES = (
+    "en_XX es_XX fr_XX it_IT pt_XX id_ID de_DE ru_RU zh_CN ja_XX nl_XX vi_VN hi_IN ar_AR "  # mMARCO's 14
+    "ko_KR fi_FI th_TH fa_IR tr_TR bn_IN pl_PL el_GR ro_RO"
 ).split()
-LIKE = {  # languages that join them, and whose adapter each starts as: a related or neighbouring one's, else English
-    "ko_KR": "ja_XX", "fi_FI": "en_XX", "th_TH": "vi_VN", "fa_IR": "ar_AR", "tr_TR": "en_XX", "bn_IN": "hi_IN",
-    "pl_PL": "ru_RU", "el_GR": "en_XX", "ro_RO": "it_IT",
-}  # fmt: skip
-LANGUAGES = (*FIRST, *LIKE)
 LATER = ("sw_KE", "te_IN")  # in the vocabulary from the start, but without an adapter until the end
 LEXICON = Path(__file__).parent / "lexicon.tsv"
 LEXICON_WEIGHT = 3  # a word list has no context to confuse the aligner: it counts three times
-N_ENGLISH = 8_000
-REDUCTION = 6  # adapters 64 wide
-FIRST_VOCAB, VOCAB = 36_000, 32_000  # the latter: 25 adapters, and all else, stay below 64 MB
+N_ENGLISH = 4_000
+VOCAB, REDUCTION = 40_000, 12  # 25 adapters 32 wide, and all else, stay below 64 MB
 VARIANTS = ("shipped", "pure", "cold")
+JOINT_STEPS = 2_200
 PRETRAIN_STEPS, PURE_QUESTIONS = 300, 4_000  # of the pure variants: what one core has time for in an hour and a half
 QUICK_STEPS, QUICK_QUESTIONS = 4, 200
 QUICK_LINES, QUICK_LENGTH = 400, 200  # of each text, in lines and their characters
@@ -72,9 +67,10 @@ class Plan:
         """Files of parallel sentences."""
         return () if self.quick else tuple(sorted((self.data / "parallel").glob("*.tsv.xz")))
 
-    def vocab(self, size: int) -> int:
-        """Say how many pieces a vocabulary of `size` gets."""
-        return 6_000 if self.quick else size
+    @property
+    def vocab(self) -> int:
+        """Pieces of the vocabulary."""
+        return 6_000 if self.quick else VOCAB
 
     def questions(self) -> list[QuestionPair]:
         """Read the English questions that people really asked."""
@@ -113,25 +109,16 @@ def main() -> None:
 
 
 def shipped(plan: Plan) -> tuple[Path, Path]:
-    """Warm start, distillation, growth, joint stage; return the checkpoint to add languages for, and to add them to."""
-    warm, distilled, grown, joint = (plan.out / name for name in ("warm", "distilled", "grown", "joint"))
-    parallel = (*plan.sentences, *[LEXICON] * LEXICON_WEIGHT)
-    warm_start(plan, warm, parallel, languages=FIRST, vocab=FIRST_VOCAB)
-    questions = plan.questions()
-    if not is_done(distilled):
-        options = plan.run(1_145, rate=5e-4)
-        pairs = first_pairs(plan, questions)
-        report = recipes.distil(warm, distilled, teacher=plan.teacher, pairs=pairs, options=options, device=plan.device)
-        say("distil", report.as_dict())
-    if not is_done(grown):
-        options = GrowOptions(LIKE, LATER, plan.vocab(VOCAB))
-        grow_languages(distilled, grown, texts=plan.texts, parallel=parallel, options=options)
+    """Warm start and joint stage; return the checkpoint to add languages for, and to add them to."""
+    warm, joint = plan.out / "warm", plan.out / "joint"
+    warm_start(plan, warm, (*plan.sentences, *[LEXICON] * LEXICON_WEIGHT))
     if not is_done(joint):
+        questions = plan.questions()
         triples = make_triples(questions, NegativeOptions(), seed=plan.seed)
         data = JointData(plan.texts, joint_pairs(plan, questions), triples, plan.teacher)
-        options = plan.run(3_000, rate=5e-4, warmup=60 / 3_000, average=0.998)
-        batch = JointOptions(shared_rate=0.06, heads=plan.heads)
-        report = train_jointly(grown, joint, data=data, options=options, batch=batch, device=plan.device)
+        options = plan.run(JOINT_STEPS, rate=8e-4, warmup=0.03, average=0.998)
+        batch = JointOptions(shared_rate=0.04, heads=plan.heads)
+        report = train_jointly(warm, joint, data=data, options=options, batch=batch, device=plan.device)
         say("joint", report.as_dict())
     return joint, joint
 
@@ -140,10 +127,10 @@ def pure(plan: Plan, *, cold: bool) -> tuple[Path, Path]:
     """Start, pretraining, English fine-tuning with adapters and embeddings frozen; returns as `shipped`."""
     start, pretrained, tuned = plan.out / "start", plan.out / "pretrained", plan.out / "tuned"
     if not cold:
-        warm_start(plan, start, (), languages=LANGUAGES, later=LATER, vocab=VOCAB)
+        warm_start(plan, start, ())
     elif not is_done(start):
         texts = language_files(plan.texts, (*LANGUAGES, *LATER))
-        size = Size(layers=6, width=384, heads=12, reduction=REDUCTION, vocab=plan.vocab(VOCAB))
+        size = Size(layers=6, width=384, heads=12, reduction=REDUCTION, vocab=plan.vocab)
         cold_start(texts, start, size=size, seed=plan.seed, languages=LANGUAGES)
     if not is_done(pretrained):
         options = plan.run(PRETRAIN_STEPS, rate=5e-4)
@@ -162,19 +149,11 @@ def pure(plan: Plan, *, cold: bool) -> tuple[Path, Path]:
     return pretrained, tuned
 
 
-def warm_start(
-    plan: Plan,
-    out: Path,
-    parallel: tuple[Path, ...],
-    *,
-    languages: Sequence[str],
-    later: tuple[str, ...] = (),
-    vocab: int,
-) -> None:
+def warm_start(plan: Plan, out: Path, parallel: tuple[Path, ...]) -> None:
     """Make an untrained checkpoint of the teacher's layers."""
     if not is_done(out):
-        sizes = {"vocab_size": plan.vocab(vocab), "reduction": REDUCTION, "seed": plan.seed}
-        options = recipes.WarmStartOptions(tuple(languages), later, **sizes)
+        sizes = {"vocab_size": plan.vocab, "reduction": REDUCTION, "seed": plan.seed}
+        options = recipes.WarmStartOptions(tuple(LANGUAGES), LATER, **sizes)
         recipes.warm_start(recipes.WarmStartFiles(plan.texts, parallel, plan.teacher), out, options=options)
 
 
@@ -197,31 +176,12 @@ def add_later(plan: Plan, source: Path, tuned: Path) -> tuple[list[str], Path]:
     return files, merged
 
 
-def first_pairs(plan: Plan, questions: Sequence[QuestionPair]) -> list[ParallelPair]:
-    """Choose what one short epoch has room for: all of Tatoeba and the word list, half of TICO-19, some English."""
-    generator = random.Random(0)
-    tatoeba, tico = read_sentences(plan, FIRST)
-    english = recipes.english_pairs(plan.texts, questions)
-    half = generator.sample(tico, len(tico) // 2)
-    some = generator.sample(english, min(N_ENGLISH, len(english)))
-    return [*tatoeba, *half, *read_parallel(LEXICON, FIRST), *some]
-
-
 def joint_pairs(plan: Plan, questions: Sequence[QuestionPair]) -> list[ParallelPair]:
-    """Choose all there is of the languages that join; of the first ones, which know theirs, half of the sentences."""
-    generator = random.Random(0)
-    sentences = [*chain(*read_sentences(plan, FIRST))]
+    """Read all parallel sentences and the word list; add some English, so that it is not forgotten."""
+    files = (*sorted((plan.data / "parallel").glob("*.tsv.xz")), LEXICON)
     english = recipes.english_pairs(plan.texts, questions)
-    old = generator.sample(sentences, len(sentences) // 2)
-    some = generator.sample(english, min(N_ENGLISH // 2, len(english)))
-    return [*chain(*read_sentences(plan, tuple(LIKE))), *read_parallel(LEXICON, tuple(LIKE)), *old, *some]
-
-
-def read_sentences(plan: Plan, codes: Sequence[str]) -> tuple[list[ParallelPair], list[ParallelPair]]:
-    """Read the parallel sentences of some languages: Tatoeba's, and TICO-19's."""
-    folder = plan.data / "parallel"
-    tatoeba = [pair for path in sorted(folder.glob("tatoeba*")) for pair in read_parallel(path, codes)]
-    return tatoeba, read_parallel(folder / "tico19.tsv.xz", codes)
+    some = random.Random(plan.seed).sample(english, min(N_ENGLISH, len(english)))
+    return [*(pair for path in files for pair in read_parallel(path, LANGUAGES)), *some]
 
 
 def shorten_texts(plan: Plan) -> None:

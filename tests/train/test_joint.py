@@ -60,9 +60,9 @@ def trained(data: Path) -> RunReport:
     return run(data, data / "joint")
 
 
-def test_half_of_the_steps_are_cloze_and_each_kind_counts_on() -> None:
+def test_half_of_the_steps_are_parallel_and_each_kind_counts_on() -> None:
     steps = [kind_of(step) for step in range(80)]
-    assert Counter(kind for kind, _ in steps) == {"cloze": 40, "parallel": 30, "triples": 10}
+    assert Counter(kind for kind, _ in steps) == {"parallel": 40, "cloze": 30, "triples": 10}
     for kind in ("cloze", "parallel", "triples"):
         places = [place for other, place in steps if other == kind]
         assert places == list(range(len(places)))

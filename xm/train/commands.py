@@ -13,7 +13,6 @@ from xm.train.add_language import add_language
 from xm.train.arguments import add_files, add_json, add_run, options_of, report_of, whole
 from xm.train.data import language_files
 from xm.train.device import DEVICES
-from xm.train.grow import GrowOptions, grow_languages
 from xm.train.material import AddOptions
 from xm.train.pretrain import PretrainOptions, cold_start, pretrain, read_size
 from xm.train.retrieval_commands import add_retrieval_stages
@@ -38,7 +37,6 @@ def add_train_parser(subparsers: argparse._SubParsersAction) -> None:
     warm.set_defaults(run=_warm_start)
     _add_pretrain(stages)
     _add_add_language(stages)
-    _add_grow(stages)
     add_retrieval_stages(stages)
 
 
@@ -121,32 +119,6 @@ def _add_language(args: argparse.Namespace) -> Report:
         _draw(added.change, args.picture)
         facts["picture"] = str(args.picture)
     return report_of(facts)
-
-
-def _add_grow(stages: argparse._SubParsersAction) -> None:
-    """Add the growth of a checkpoint by several languages."""
-    parser = stages.add_parser("grow", help="a checkpoint takes in more languages at once; to be trained afterwards")
-    parser.add_argument("source", type=Path, help="checkpoint folder to start from")
-    parser.add_argument("out", type=Path, help="folder for the result, which is not trained yet")
-    parser.add_argument(
-        "--like", nargs="+", required=True, metavar="NEW=OLD", help="new languages, and whose adapter each starts as"
-    )
-    parser.add_argument(
-        "--later", default="", help="codes that the vocabulary covers too, for adapters added afterwards"
-    )
-    parser.add_argument("--vocab-size", type=whole, default=GrowOptions.vocab_size)
-    add_files(parser, ("texts",))
-    parser.set_defaults(run=_grow)
-
-
-def _grow(args: argparse.Namespace) -> Report:
-    pairs = [part.partition("=") for part in args.like]
-    if not all(new and old for new, _, old in pairs):
-        raise TrainingError(f"--like {' '.join(args.like)}: expected NEW=OLD of language codes, such as ko=ja")
-    like = {find_code(new): find_code(old) for new, _, old in pairs}
-    options = GrowOptions(like, _codes(args.later), args.vocab_size)
-    grow_languages(args.source, args.out, texts=args.texts, parallel=args.parallel, options=options)
-    return report_of({"stage": "grow", "checkpoint": str(args.out), "languages": list(like)})
 
 
 def _draw(change: LanguageChange, path: Path) -> None:

@@ -23,7 +23,7 @@ from xm.train.single_vector import Pooling, SingleVector, save_single_vector
 from xm.train.student import LateInteraction, Texts, load_student, save_student
 from xm.train.teachers import ScoredQuery
 from xm.train.tokenizer import train_tokenizer
-from xm.train.warm_start import english_embeddings, model_from_bert, word_embeddings, xmod_config
+from xm.train.warm_start import model_from_bert, word_embeddings, xmod_config
 
 WEB_QUESTIONS = ("nq_qed", "clapnq", "boolq_val", "nq_open_dev")  # real questions: the best diet (data README)
 _HEAD_SENTENCES = 1_500
@@ -65,7 +65,7 @@ def warm_start(files: WarmStartFiles, out: Path, *, options: WarmStartOptions) -
     texts = language_files(files.texts, covered)
     tokenizer = train_tokenizer(texts, out, vocab_size=options.vocab_size)
     pairs = [pair for path in files.parallel for pair in read_parallel(path, covered)]
-    words = word_embeddings(english_embeddings(files.teacher, tokenizer), [ENGLISH], tokenizer, texts, pairs)
+    words = word_embeddings(files.teacher, tokenizer, texts, pairs)
     bert = json.loads((files.teacher / "config.json").read_text(encoding="utf-8"))
     config = xmod_config(bert, languages=options.languages, vocab_size=len(words), reduction=options.reduction)
     sentences = english_sentences(texts[ENGLISH], _HEAD_SENTENCES)

@@ -5,7 +5,7 @@ XMOD's layer is BERT's layer, so the encoder keeps all it knows; only its vocabu
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,10 @@ from transformers import AutoTokenizer, XmodConfig, XmodModel
 from xm.errors import TrainingError
 from xm.train.data import ParallelPair, read_lines
 from xm.train.lexicon import cooccurrence_embeddings, translate_embeddings, translation_table
-from xm.train.negatives import ENGLISH
 from xm.train.tokenizer import MASK, SPECIALS
 
 _BERT_SPECIALS = dict(zip((*SPECIALS, MASK), ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"), strict=True))
-_KNOWN_WEIGHT = 2.0  # a piece shared with a known language leans to its meaning there: fine-tuning sees English only
+_ENGLISH_WEIGHT = 2.0  # a piece shared with English leans to its English meaning: fine-tuning sees English only
 _CHARS_FOR_COUNTS = 6_000_000
 
 
@@ -77,51 +76,37 @@ def model_from_bert(teacher: Path, config: XmodConfig, words: np.ndarray) -> Xmo
 
 
 def word_embeddings(
-    known: np.ndarray,
-    codes: Collection[str],
-    tokenizer: Tokenizer,
-    texts: Mapping[str, Path],
-    pairs: Sequence[ParallelPair],
+    teacher: Path, tokenizer: Tokenizer, texts: Mapping[str, Path], pairs: Sequence[ParallelPair]
 ) -> np.ndarray:
-    """Build the new vocabulary's embeddings from those of the languages that a model knows, and from translations.
-
-    Args:
-        known: (vocab_size, hidden) what the model makes of each new piece; zero rows are unknown.
-        codes: the languages it knows, English among them; every other text's pieces are translated.
-
-    Returns:
-        (vocab_size, hidden) float32.
-    """
+    """Build the new vocabulary's embeddings, (vocab_size, hidden) float32, from the teacher's and the translations."""
     n_pieces = tokenizer.get_vocab_size()
-    english_static, english_counts = _static(tokenizer, texts[ENGLISH], n_pieces)
-    heard = np.abs(known).sum(axis=1) > 0
-    weighted, total = np.zeros_like(known, dtype=np.float64), np.zeros(n_pieces)
+    english_words = _english_embeddings(teacher, tokenizer)
+    english_static, english_counts = _static(tokenizer, texts["en_XX"], n_pieces)
+    weighted = _ENGLISH_WEIGHT * english_counts[:, None] * english_words
+    total = _ENGLISH_WEIGHT * english_counts * (np.abs(english_words).sum(axis=1) > 0)
     for code, path in texts.items():
-        if code in codes:
-            counts = english_counts if code == ENGLISH else _counts(_pieces(tokenizer, path), n_pieces)
-            weighted += _KNOWN_WEIGHT * counts[:, None] * known
-            total += _KNOWN_WEIGHT * counts * heard
+        if code == "en_XX":
             continue
         encoded = _encode_pairs(tokenizer, [pair for pair in pairs if pair.code == code])
         if not encoded:
             continue
-        foreign, counts = _static(tokenizer, path, n_pieces)
+        static, counts = _static(tokenizer, path, n_pieces)
         table = translation_table(encoded, n_pieces=n_pieces)
         # A piece spoken by English too may keep its English embedding; rare English pieces are no good targets.
-        target = known * (english_counts >= 10)[:, None]
-        vectors, found = translate_embeddings(table, foreign, english_static, target)
-        seen = np.maximum(counts, np.asarray(table.sum(axis=1)).ravel()) * found
+        target = english_words * (english_counts >= 10)[:, None]
+        vectors, known = translate_embeddings(table, static, english_static, target)
+        seen = np.maximum(counts, np.asarray(table.sum(axis=1)).ravel()) * known
         weighted += seen[:, None] * vectors
         total += seen
-    words = np.where(total[:, None] > 0, weighted / np.maximum(total, 1e-9)[:, None], known)
+    words = np.where(total[:, None] > 0, weighted / np.maximum(total, 1e-9)[:, None], english_words)
     empty = np.abs(words).sum(axis=1) == 0
     words[empty] = words[~empty].mean(axis=0)
-    for special in (*SPECIALS, MASK):
-        words[tokenizer.token_to_id(special)] = known[tokenizer.token_to_id(special)]
+    for ours in _BERT_SPECIALS:
+        words[tokenizer.token_to_id(ours)] = english_words[tokenizer.token_to_id(ours)]
     return words.astype(np.float32)
 
 
-def english_embeddings(teacher: Path, tokenizer: Tokenizer) -> np.ndarray:
+def _english_embeddings(teacher: Path, tokenizer: Tokenizer) -> np.ndarray:
     """Embed each piece as the mean of the teacher's pieces it decomposes into; zero where there are none."""
     old = AutoTokenizer.from_pretrained(teacher)
     old_ids = old.get_vocab()  # once: the tokenizer builds this dictionary anew at each look
@@ -142,26 +127,17 @@ def english_embeddings(teacher: Path, tokenizer: Tokenizer) -> np.ndarray:
     return words
 
 
-def _pieces(tokenizer: Tokenizer, path: Path) -> list[np.ndarray]:
-    """Return the piece ids of a text's first lines."""
+def _static(tokenizer: Tokenizer, path: Path, n_pieces: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return static embeddings of one language and its piece counts."""
     lines, taken = [], 0
     for line in read_lines(path):
         lines.append(line)
         taken += len(line)
         if taken > _CHARS_FOR_COUNTS:
             break
-    return [np.array(e.ids) for e in tokenizer.encode_batch(lines, add_special_tokens=False) if e.ids]
-
-
-def _counts(ids: Sequence[np.ndarray], n_pieces: int) -> np.ndarray:
-    """Count each piece."""
-    return np.bincount(np.concatenate(ids), minlength=n_pieces)
-
-
-def _static(tokenizer: Tokenizer, path: Path, n_pieces: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return static embeddings of one language and its piece counts."""
-    ids = _pieces(tokenizer, path)
-    return cooccurrence_embeddings(ids, n_pieces=n_pieces), _counts(ids, n_pieces)
+    ids = [np.array(e.ids) for e in tokenizer.encode_batch(lines, add_special_tokens=False) if e.ids]
+    counts = np.bincount(np.concatenate(ids), minlength=n_pieces)
+    return cooccurrence_embeddings(ids, n_pieces=n_pieces), counts
 
 
 def _encode_pairs(tokenizer: Tokenizer, pairs: Sequence[ParallelPair]) -> list[tuple[np.ndarray, np.ndarray]]:
