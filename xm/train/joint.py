@@ -22,7 +22,7 @@ from xm.train.losses import in_batch_loss
 from xm.train.negatives import Triple
 from xm.train.student import LateInteraction, Texts, load_student, save_student
 
-# Half of the batches are parallel: nothing else ties a language to the others. Kinds alternate, so that none is forgotten.
+# Half of the batches are parallel: nothing else ties a language to the others. Kinds alternate: none is forgotten.
 _CYCLE = ("parallel", "cloze", "parallel", "cloze", "parallel", "triples", "parallel", "cloze")
 
 
