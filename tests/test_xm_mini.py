@@ -26,7 +26,7 @@ def encoder() -> Encoder:
 def test_it_is_what_its_card_says() -> None:
     facts = inspect_checkpoint("xm-mini")
     assert facts.layout == "Stanford"
-    assert (facts.dim, facts.n_layers, facts.hidden, facts.vocab_size) == (128, 6, 384, 32_000)
+    assert (facts.dim, facts.n_layers, facts.hidden, facts.vocab_size) == (128, 6, 384, 40_000)
     assert facts.dims == (128, 64, 32)
     assert set(facts.languages) == {find_code(language) for language in LANGUAGES}
     assert sum(path.stat().st_size for path in (ROOT / "assets" / "xm-mini").iterdir()) <= 64_000_000
