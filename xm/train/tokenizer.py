@@ -18,8 +18,8 @@ SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")  # XLM-R's ids 0 to 3; <mask> comes
 MASK = "<mask>"
 _MAX_LINE = 2_000
 CHARS = 1_000_000  # of each language's text
-# Times that; chosen so that a Tatoeba sentence takes about as many pieces as its English translation. English gets the
-# most, because whole English words let a warm start keep the English model's own word embeddings.
+# Times that, set by hand: more where a Tatoeba sentence takes many more pieces than its English translation, less where
+# it takes few. English gets the most: its whole words keep the English model's own embeddings in a warm start.
 FACTORS = {
     "en_XX": 2.6, "ru_RU": 2, "el_GR": 1.6, "fr_XX": 1.5, "bn_IN": 1.5, "ko_KR": 1.4, "hi_IN": 1.3, "fi_FI": 1.2,
     "ar_AR": 1.2, "th_TH": 1.2, "vi_VN": 0.9, "id_ID": 0.8, "ja_XX": 0.7, "sw_KE": 0.6, "zh_CN": 0.5,
