@@ -140,3 +140,10 @@ def test_markers_and_masks_stand_alone() -> None:
 
 def test_an_empty_piece_belongs_to_the_word_before() -> None:
     assert [word.token_ids for word in words_of(embeddings_of("ab c", [(0, 2), (2, 2), (3, 4)]))] == [(0, 1), (2,)]
+
+
+def test_a_lone_space_belongs_to_the_word_behind_it() -> None:
+    found = words_of(embeddings_of("our oxygen ", [(-1, -1), (0, 3), (-1, -1), (4, 7), (7, 10), (-1, -1)], "mccccc"))
+    assert [(word.text, word.token_ids, word.kind) for word in found[1:]] == [
+        ("our", (1,), "content"), ("oxygen", (2, 3, 4), "content"), ("<5>", (5,), "content")
+    ]  # fmt: skip

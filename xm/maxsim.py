@@ -67,14 +67,15 @@ def words_of(embeddings: TokenEmbeddings) -> tuple[Word, ...]:
     """Merge tokens into words by their character spans, so that sums over words equal sums over tokens.
 
     A token that begins inside the word before it, or right behind it without a space, belongs to that word. CJK,
-    Thai and their like are split by token, never merged. Tokens without a span (markers, masks) stand alone.
+    Thai and their like are split by token, never merged. A lone space of the text belongs to the word behind it;
+    other tokens without a span (markers, masks) stand alone.
     """
     words: list[Word] = []
     for index, (start, end) in enumerate(embeddings.offsets.tolist()):
         kind = embeddings.kinds[index]
         if words and _continues(embeddings.text, words[-1], (start, end), kind):
             before = words.pop()
-            span = (before.span[0], max(before.span[1], end))
+            span = (start if before.span == NO_SPAN else before.span[0], max(before.span[1], end))
             words.append(Word(embeddings.text[slice(*span)], (*before.token_ids, index), kind, span))
         else:
             text = embeddings.tokens[index] if (start, end) == NO_SPAN else embeddings.text[start:end]
@@ -85,8 +86,10 @@ def words_of(embeddings: TokenEmbeddings) -> tuple[Word, ...]:
 def _continues(text: str, before: Word, span: tuple[int, int], kind: Kind) -> bool:
     """Say whether a token at `span` belongs to the word before it."""
     start, end = span
-    if span == NO_SPAN or before.span == NO_SPAN or kind != before.kind or before.kind != "content":
+    if span == NO_SPAN or kind != before.kind or kind != "content":
         return False
+    if before.span == NO_SPAN:
+        return True
     if start < before.span[1] or start == end:
         return True
     return start == before.span[1] and _is_word_char(text[start - 1]) and _is_word_char(text[start])
