@@ -113,7 +113,7 @@ def train(
         {"params": [parameter for parameter, own in zip(parameters, shares, strict=True) if own == one], "share": one}
         for one in sorted(set(shares))
     ]
-    optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, eps=1e-6, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, eps=1e-6, weight_decay=0.01, fused=True)
     folder.mkdir(parents=True, exist_ok=True)
     check_disk(folder, model, parameters, averaged=options.average > 0)
     state = RunState(model, optimizer, parameters, options.average)
