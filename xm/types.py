@@ -275,10 +275,11 @@ def digest_of(parts: Iterable[str]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class LanguageChange:
-    """What training a language's adapter changed; losses are of masked pieces, in nats.
+    """What training a language's adapter changed; losses in nats.
 
     losses: (n_steps,) float32, in training. before, after: on held-out text, through the adapter of the nearest
     language and through the new one. cosines: a sentence, (n_tokens,) in [-1, 1], of embeddings before and after.
+    task: what the losses are of, masked pieces or BM25's ranking.
     """
 
     code: str
@@ -288,3 +289,4 @@ class LanguageChange:
     after: float
     tokens: tuple[tuple[str, ...], ...]
     cosines: tuple[np.ndarray, ...]
+    task: Literal["masked", "ranking"] = "masked"

@@ -8,7 +8,6 @@ themselves. Prints JSON: MRR@10 of each set and their means. Leaves out: vectors
 
 import argparse
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,9 +16,9 @@ from statistics import fmean
 from tokenizers import Tokenizer
 
 from benchmarks.evaluate_qa import find_files, read_set
+from xm.train.bm25 import Bm25
 
 QUERY_PIECES, PASSAGE_PIECES = 29, 253  # what xm-mini reads, less its three special tokens
-K1, B = 1.5, 0.75  # bm25s' defaults
 DEPTH = 10
 
 
@@ -28,8 +27,7 @@ class Matcher:
 
     def __init__(self, passages: Sequence[Sequence[int]]) -> None:
         self.passages = [Counter(pieces) for pieces in passages]
-        self.found_in = Counter(piece for pieces in self.passages for piece in pieces)
-        self.mean_length = fmean(len(pieces) for pieces in passages)
+        self.statistics = Bm25.of(passages)
 
     def count(self, question: Sequence[int], pieces: Counter[int]) -> float:
         """Count the question's pieces that the passage has."""
@@ -37,15 +35,11 @@ class Matcher:
 
     def rarity(self, question: Sequence[int], pieces: Counter[int]) -> float:
         """Add up the rarity of the question's pieces that the passage has."""
-        return sum(self._rarity(piece) for piece in question if piece in pieces)
+        return sum(self.statistics.rarity(piece) for piece in question if piece in pieces)
 
     def bm25(self, question: Sequence[int], pieces: Counter[int]) -> float:
         """Score as BM25 does."""
-        room = K1 * (1 - B + B * pieces.total() / self.mean_length)
-        return sum(self._rarity(p) * pieces[p] * (K1 + 1) / (pieces[p] + room) for p in question if p in pieces)
-
-    def _rarity(self, piece: int) -> float:
-        return math.log((len(self.passages) + 1) / (self.found_in[piece] + 0.5))
+        return self.statistics.score(question, pieces)
 
 
 def reciprocal_rank(scores: Sequence[float], place: int) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from xm.errors import TrainingError
-from xm.train.cloze import cloze_batch, cloze_pair, read_paragraphs
+from xm.train.cloze import cloze_batch, cloze_pair, longer, read_paragraphs
 
 PARAGRAPH = " ".join(f"This is sentence number {number} of a paragraph." for number in range(12))
 
@@ -24,6 +24,18 @@ def test_about_a_fifth_of_the_passages_keep_the_sentence() -> None:
     pairs = [cloze_pair(PARAGRAPH, generator) for _ in range(1_000)]
     kept = sum(pair.query in pair.passage for pair in pairs if pair)
     assert 150 < kept < 250
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_the_share_of_passages_that_keep_the_sentence_can_be_set(share: float) -> None:
+    pairs = cloze_batch([PARAGRAPH] * 10, random.Random(2), size=50, kept=share)
+    assert {pair.query in pair.passage for pair in pairs} == {bool(share)}
+
+
+def test_longer_leaves_out_short_paragraphs_unless_too_few_are_long() -> None:
+    long, short = "x" * 301, "x" * 300
+    assert longer([short, long, long, short, long, long]) == [long] * 4
+    assert longer([short, long, long, long]) == [short, long, long, long]
 
 
 def test_a_passage_has_at_most_eight_sentences_near_the_query() -> None:

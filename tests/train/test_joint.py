@@ -18,7 +18,7 @@ from xm.train import joint, recipes
 from xm.train.cloze import cloze_batch, read_paragraphs
 from xm.train.data import ParallelPair
 from xm.train.distil import Teacher, distil_loss
-from xm.train.joint import JointData, JointOptions, cloze_loss, kind_of, language_of, train_jointly
+from xm.train.joint import JOINT, RANKING, JointData, JointOptions, cloze_loss, kind_of, language_of, train_jointly
 from xm.train.loop import LoopOptions, RunReport
 from xm.train.negatives import Triple
 from xm.train.student import load_student
@@ -27,7 +27,7 @@ LANGUAGES = ("en_XX", "fr_XX")
 ENGLISH, FRENCH = zip(*ROWS, strict=True)
 PAIRS = [ParallelPair(code, *row) for code, row in zip(LANGUAGES * 4, [*zip(FRENCH, ENGLISH, strict=True)] * 2)]  # noqa: B905
 TRIPLES = [Triple(text[:12], text, (ENGLISH[i - 1],)) for i, text in enumerate(ENGLISH)]
-BATCH = JointOptions(n_parallel=4, n_cloze=4, n_triples=2, heads=(4, 8, 16))
+BATCH = JointOptions(n_parallel=4, n_cloze=4, n_bm25=4, n_triples=2, heads=(4, 8, 16))
 STEPS = LoopOptions(n_steps=16, learning_rate=1e-3, save_every=2, warmup=0.0)
 
 
@@ -61,7 +61,7 @@ def trained(data: Path) -> RunReport:
 
 
 def test_half_of_the_steps_are_parallel_and_each_kind_counts_on() -> None:
-    steps = [kind_of(step) for step in range(80)]
+    steps = [kind_of(step, JOINT) for step in range(80)]
     assert Counter(kind for kind, _ in steps) == {"parallel": 40, "cloze": 30, "triples": 10}
     for kind in ("cloze", "parallel", "triples"):
         places = [place for other, place in steps if other == kind]
@@ -80,6 +80,13 @@ def test_all_kinds_and_languages_are_trained_on(trained: RunReport) -> None:
     clozes = {f"cloze {code}" for code in LANGUAGES}
     assert set(trained.loss_by_label) == {"parallel en_XX", "parallel fr_XX", "triples en_XX", *clozes}
     assert trained.n_steps == 16
+
+
+def test_ranking_learns_from_bm25_in_every_language_and_from_nothing_less(data: Path, tmp_path: Path) -> None:
+    report = run(data, tmp_path, batch=replace(BATCH, cycle=RANKING))
+    rankings = {f"bm25 {code}" for code in LANGUAGES}
+    assert set(report.loss_by_label) == {"parallel en_XX", "parallel fr_XX", "triples en_XX", *rankings}
+    assert Counter(RANKING) == {"bm25": 4, "parallel": 3, "triples": 1}
 
 
 def test_shared_weights_move_at_their_share_of_the_rate(data: Path, tmp_path: Path) -> None:
@@ -142,10 +149,10 @@ def _slow_token_loss(ours: list[torch.Tensor], theirs: list[torch.Tensor], head:
 def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
     data: Path, trained: RunReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(step: int) -> tuple[str, int]:
+    def killed(step: int, cycle: tuple[str, ...]) -> tuple[str, int]:
         if step == 5:
             raise KeyboardInterrupt
-        return kind_of(step)
+        return kind_of(step, cycle)
 
     with monkeypatch.context() as patch:
         patch.setattr(joint, "kind_of", killed)

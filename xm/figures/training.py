@@ -12,12 +12,14 @@ from plotly.subplots import make_subplots
 from xm.types import LanguageChange
 
 NEW, FORMER = "#3b82c4", "#e8590c"  # the new adapter; the nearest language's
+AXIS = {"masked": "MLM loss, nats", "ranking": "divergence from BM25, nats"}
+MEASURED = {"masked": "masked pieces of held-out text", "ranking": "divergence from BM25's ranking of held-out text"}
 FONT = "#767d88"  # about 4 to 1 on white as on near-black, since a figure cannot know the page's theme
 _LOSS_HEIGHT, _ROW_HEIGHT = 300, 100  # pixels
 
 
 def figure(change: LanguageChange) -> go.Figure:
-    """Draw the MLM loss per step beside the nearest language's adapter, and a row of tokens for each sentence.
+    """Draw the loss per step beside the nearest language's adapter, and a row of tokens for each sentence.
 
     A token's colour is the cosine of its embedding with the one the nearest adapter gave: 1 is unmoved.
     """
@@ -32,7 +34,7 @@ def figure(change: LanguageChange) -> go.Figure:
         drawn.update_xaxes(tickvals=places, ticktext=[_plain(token) for token in tokens], tickangle=-90, row=row, col=1)
         drawn.update_yaxes(visible=False, row=row, col=1)
     drawn.update_xaxes(title={"text": "step", "standoff": 4}, row=1, col=1)
-    drawn.update_yaxes(title="MLM loss, nats", row=1, col=1)
+    drawn.update_yaxes(title=AXIS[change.task], row=1, col=1)
     return drawn.update_layout(_layout(change, sum(heights)))
 
 
@@ -60,9 +62,7 @@ def _tokens(tokens: tuple[str, ...], cosines: list[float]) -> go.Heatmap:
 def _layout(change: LanguageChange, height: int) -> go.Layout:
     """One colour scale for all sentences, from the token that moved most."""
     lowest = min((float(cosines.min()) for cosines in change.cosines), default=0.0)
-    said = (
-        f"masked pieces of held-out text: {change.before:.2f} nats through {change.nearest}, {change.after:.2f} after"
-    )
+    said = f"{MEASURED[change.task]}: {change.before:.2f} nats through {change.nearest}, {change.after:.2f} after"
     return go.Layout(
         title={
             "text": f"What the adapter {change.code} learned",

@@ -75,8 +75,7 @@ def add_language(
     """
     began = time.perf_counter()
     student, tokens = load_student(source, device=device)
-    if code in student.languages:
-        raise TrainingError(f"{source} has an adapter {code} already; an adapter is added, never replaced")
+    check_new(student, code, source)
     check_shape(student, length=batch.length, masked=batch.masked)
     material = Material(text, tokens, batch, code=code, seed=options.seed)
     options = replace(options, subject=f"{code} for {source.resolve()} from {text.name}, {len(material.rows)} rows")
@@ -85,7 +84,7 @@ def add_language(
     nearest = _rank(model, material)
     like = next(iter(nearest))
     held = material.held_batches(HELD_ROWS)
-    before, vectors = mlm_loss(model, held, like), _embed(student, tokens, material.sentences, like)
+    before, vectors = mlm_loss(model, held, like), embed(student, tokens, material.sentences, like)
     grow(student, code, like=like)
     own = _choose_learned(model, code, material.counts if batch.embeddings else None, with_head=head == _LEARNED)
 
@@ -93,9 +92,9 @@ def add_language(
         masked = _through(material.batch(step), code)
         return Step(model(masked), masked.tokens.ids.numel(), code)
 
-    left = _cut(options, time.perf_counter() - began)
+    left = cut(options, time.perf_counter() - began)
     report = train(model, step_loss, parameters=model.parameters(), options=left, folder=out / "run")
-    after, cosines = mlm_loss(model, held, code), _cosines(vectors, _embed(student, tokens, material.sentences, code))
+    after, cosines = mlm_loss(model, held, code), cosines_of(vectors, embed(student, tokens, material.sentences, code))
     losses = np.array(report.losses, np.float32)
     change = LanguageChange(code, like, losses, before, after, tuple(pieces for pieces, _ in vectors), cosines)
     rows = (own.ids, own.values()) if own else None
@@ -103,6 +102,12 @@ def add_language(
     adapter = adapter_of(student.backbone, code, base=str(source), rows=rows, notes=notes)
     whole = max(time.perf_counter() - began, head_seconds + report.seconds)  # the latter is more after a resumed run
     return AddedLanguage(adapter, change, replace(report, seconds=whole), nearest, material.unknown, head)
+
+
+def check_new(student: LateInteraction, code: str, source: Path) -> None:
+    """Raise TrainingError if the language is there."""
+    if code in student.languages:
+        raise TrainingError(f"{source} has an adapter {code} already; an adapter is added, never replaced")
 
 
 def grow(student: LateInteraction, code: str, *, like: str) -> None:
@@ -187,7 +192,7 @@ def _choose_learned(
     return embeddings.word_embeddings
 
 
-def _cut(options: LoopOptions, seconds: float) -> LoopOptions:
+def cut(options: LoopOptions, seconds: float) -> LoopOptions:
     """Take the seconds that are gone off the budget, if there is one."""
     if options.max_seconds is None:
         return options
@@ -195,7 +200,7 @@ def _cut(options: LoopOptions, seconds: float) -> LoopOptions:
 
 
 @torch.inference_mode()
-def _embed(
+def embed(
     student: LateInteraction, tokens: Texts, sentences: list[str], code: str
 ) -> list[tuple[tuple[str, ...], Tensor]]:
     """Return the pieces of each sentence and their unit embeddings, (n_tokens, dim)."""
@@ -208,7 +213,7 @@ def _embed(
     return found
 
 
-def _cosines(
+def cosines_of(
     before: list[tuple[tuple[str, ...], Tensor]], after: list[tuple[tuple[str, ...], Tensor]]
 ) -> tuple[np.ndarray, ...]:
     """Return the cosine of each token's embedding with its former one."""

@@ -16,7 +16,8 @@ _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？।۔؟])\s*")
 _SHORTEST, _LONGEST = 150, 900  # characters of a paragraph: room for a query and a passage of about 100 tokens
 _QUERY_CHARS = (12, 220)
 _QUERY_WORDS = (5, 12)  # about as long as a question
-_KEPT = 0.2  # share of pairs whose passage keeps the query's sentence, or exact matches would be unlearned
+KEPT = 0.2  # share of pairs whose passage keeps the query's sentence, or exact matches would be unlearned
+_LONG = 300  # characters of a paragraph that makes a passage as long as those of question sets
 _AROUND = (3, 8)  # sentences of the passage: from so many before the query's, so many in all
 _NEIGHBOURS = 3  # paragraphs taken in a row: often of one article, they are each other's hard negatives
 
@@ -45,8 +46,14 @@ def read_paragraphs(path: Path, *, n_lines: int = 30_000) -> list[str]:
     return lines
 
 
-def cloze_pair(paragraph: str, generator: random.Random) -> ClozePair | None:
-    """Take one sentence out of a paragraph; None where it has fewer than two."""
+def longer(paragraphs: Sequence[str]) -> Sequence[str]:
+    """Return the paragraphs of more than 300 characters, in order; all of them where too few are."""
+    long = [paragraph for paragraph in paragraphs if len(paragraph) > _LONG]
+    return long if len(long) > _NEIGHBOURS else paragraphs
+
+
+def cloze_pair(paragraph: str, generator: random.Random, *, kept: float = KEPT) -> ClozePair | None:
+    """Take one sentence out of a paragraph, though not out of a share `kept`; None where it has fewer than two."""
     sentences = _sentences(paragraph)
     if len(sentences) < 2:
         return None
@@ -58,18 +65,20 @@ def cloze_pair(paragraph: str, generator: random.Random) -> ClozePair | None:
     if len(words) > _QUERY_WORDS[1] + 2:
         start = generator.randrange(len(words) - _QUERY_WORDS[1] + 2)
         query = " ".join(words[start : start + generator.randint(*_QUERY_WORDS)])
-    kept = sentences if generator.random() < _KEPT else sentences[:place] + sentences[place + 1 :]
+    rest = sentences if generator.random() < kept else sentences[:place] + sentences[place + 1 :]
     start = max(0, place - _AROUND[0])
-    passage = " ".join(kept[start : start + _AROUND[1]])
+    passage = " ".join(rest[start : start + _AROUND[1]])
     return ClozePair(query, passage) if passage else None
 
 
-def cloze_batch(paragraphs: Sequence[str], generator: random.Random, *, size: int) -> list[ClozePair]:
+def cloze_batch(
+    paragraphs: Sequence[str], generator: random.Random, *, size: int, kept: float = KEPT
+) -> list[ClozePair]:
     """Draw pairs of neighbouring paragraphs until the batch is full."""
     pairs: list[ClozePair] = []
     for _ in range(20 * size):
         start = generator.randrange(len(paragraphs) - _NEIGHBOURS)
-        drawn = [cloze_pair(line, generator) for line in paragraphs[start : start + _NEIGHBOURS]]
+        drawn = [cloze_pair(line, generator, kept=kept) for line in paragraphs[start : start + _NEIGHBOURS]]
         pairs += [pair for pair in drawn if pair]
         if len(pairs) >= size:
             return pairs[:size]

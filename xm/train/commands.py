@@ -15,6 +15,7 @@ from xm.train.data import language_files
 from xm.train.device import DEVICES
 from xm.train.material import AddOptions
 from xm.train.pretrain import PretrainOptions, cold_start, pretrain, read_size
+from xm.train.rank_language import rank_language
 from xm.train.retrieval_commands import add_retrieval_stages
 from xm.types import LanguageChange
 
@@ -85,10 +86,11 @@ def _add_add_language(stages: argparse._SubParsersAction) -> None:
     parser.add_argument("out", type=Path, help="folder for CODE.safetensors; an interrupted run there is resumed")
     parser.add_argument("--text", type=Path, required=True, help="plain text, a paragraph a line; .txt or .xz")
     parser.add_argument("--minutes", type=float, default=5.0, help="time for all of it, unless --steps is given")
+    parser.add_argument("--ranking", action="store_true", help="learn to rank as BM25 does, not masked words")
     parser.add_argument("--embeddings", action="store_true", help="also train word embeddings, for this language alone")
     parser.add_argument("--head", type=Path, help="mlm_head.safetensors of `xm train pretrain`")
-    parser.add_argument("--batch-size", type=whole, default=AddOptions.batch_size, help="rows")
-    parser.add_argument("--length", type=whole, default=AddOptions.length, help="tokens a row")
+    parser.add_argument("--batch-size", type=whole, default=AddOptions.batch_size, help="rows, or queries")
+    parser.add_argument("--length", type=whole, default=AddOptions.length, help="tokens a row of masked words")
     parser.add_argument("--merge", type=Path, metavar="FOLDER", help="also write a checkpoint with the adapter in it")
     parser.add_argument("--into", type=Path, help="what to merge into: SOURCE, or what was fine-tuned from it")
     parser.add_argument("--share-rows", action="store_true", help="merge the word embeddings too: for all languages")
@@ -100,15 +102,21 @@ def _add_add_language(stages: argparse._SubParsersAction) -> None:
 
 
 def _add_language(args: argparse.Namespace) -> Report:
+    if args.ranking and (args.embeddings or args.head):
+        raise TrainingError(
+            "--ranking trains the adapter alone, without masked words: leave --embeddings and --head out"
+        )
     if args.merge and args.embeddings and not args.share_rows:
         raise TrainingError("--merge puts word embeddings into the table of all languages: say so with --share-rows")
     seconds = None if args.steps else 60 * args.minutes
     args.steps = args.steps or _NO_LIMIT
     batch = AddOptions(batch_size=args.batch_size, length=args.length, embeddings=args.embeddings, head=args.head)
     code, options = find_code(args.code), options_of(args, max_seconds=seconds)
-    added = add_language(
-        args.source, args.out, code=code, text=args.text, batch=batch, options=options, device=args.device
-    )
+    given = {"code": code, "text": args.text, "options": options, "device": args.device}
+    if args.ranking:
+        added = rank_language(args.source, args.out, size=args.batch_size, **given)
+    else:
+        added = add_language(args.source, args.out, batch=batch, **given)
     path = args.out / f"{code}.safetensors"
     write_adapter(added.adapter, path)
     facts = {"stage": "add-language", "adapter": str(path), **added.as_dict()}

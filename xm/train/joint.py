@@ -1,9 +1,9 @@
-"""The stage that makes the model that ships: three kinds of batches in turn, over all languages.
+"""The stages that make the model that ships: several kinds of batches in turn, over all languages.
 
 Parallel sentences keep every language near the English teacher, inverse-cloze pairs teach each language to retrieve
-from its own plain text, and English questions teach what a question wants. Word embeddings and adapters learn fast,
-shared weights and head slowly. Leaves out: the paper's own recipe (xm.train.finetune with adapters frozen), which
-learns from English alone.
+from its own plain text, BM25 which words of a query count, and English questions what a question wants. Word
+embeddings and adapters learn fast, shared weights and head slowly. Leaves out: the paper's own recipe
+(xm.train.finetune with adapters frozen), which learns from English alone.
 """
 
 import random
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from xm.train.bm25 import Ranking
 from xm.train.cloze import ClozePair, cloze_batch, read_paragraphs
 from xm.train.data import ParallelPair, language_files
 from xm.train.distil import Teacher, batches_of, distil_loss
@@ -22,8 +23,10 @@ from xm.train.losses import in_batch_loss
 from xm.train.negatives import Triple
 from xm.train.student import LateInteraction, Texts, load_student, save_student
 
-# Half of the batches are parallel: nothing else ties a language to the others. Kinds alternate: none is forgotten.
-_CYCLE = ("parallel", "cloze", "parallel", "cloze", "parallel", "triples", "parallel", "cloze")
+# Kinds alternate: none is forgotten. Half of the batches are parallel: nothing else ties a language to the others.
+JOINT = ("parallel", "cloze", "parallel", "cloze", "parallel", "triples", "parallel", "cloze")
+# Afterwards, how to rank: half of the batches learn from BM25.
+RANKING = ("bm25", "parallel", "bm25", "parallel", "bm25", "triples", "bm25", "parallel")
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,16 @@ class JointData:
 
 @dataclass(frozen=True)
 class JointOptions:
-    """Sizes of the three kinds of batches, each about 1,000 tokens, and how much slower shared weights learn.
+    """The kinds of batches in turn, their sizes, each about 1,000 tokens, and how much slower shared weights learn.
 
-    heads: sizes trained beside the full one, from all three kinds.
+    cycle: JOINT or RANKING, or another order of parallel, cloze, bm25 and triples.
+    heads: sizes trained beside the full one, from all kinds.
     """
 
+    cycle: tuple[str, ...] = JOINT
     n_parallel: int = 48
     n_cloze: int = 12
+    n_bm25: int = 8
     n_triples: int = 6
     shared_rate: float = 0.06
     heads: tuple[int, ...] = ()
@@ -68,13 +74,14 @@ def train_jointly(
     if batch.heads:
         student.set_sizes(batch.heads)
     paragraphs = {code: read_paragraphs(path) for code, path in language_files(data.texts, student.languages).items()}
+    rankings = {code: Ranking.of(texts, lines) for code, lines in paragraphs.items() if "bm25" in batch.cycle}
     parallel = batches_of(data.pairs, batch_size=batch.n_parallel, seed=options.seed)
     triples = list(data.triples)
     random.Random(options.seed).shuffle(triples)
     teacher = Teacher(data.teacher, texts.device)
 
     def step_loss(step: int) -> Step:
-        kind, place = kind_of(step)
+        kind, place = kind_of(step, batch.cycle)
         if kind == "parallel":
             pairs = parallel[place % len(parallel)]
             return Step(*distil_loss(student, texts, teacher, pairs), f"parallel {pairs[0].code}")
@@ -82,7 +89,11 @@ def train_jointly(
             chosen = [triples[(place * batch.n_triples + i) % len(triples)] for i in range(batch.n_triples)]
             return Step(*triple_loss(student, texts, chosen), "triples en_XX")
         code = language_of(place, student.languages, seed=options.seed)
-        drawn = cloze_batch(paragraphs[code], random.Random(f"{options.seed}/{step}"), size=batch.n_cloze)
+        draw = random.Random(f"{options.seed}/{step}")
+        if kind == "bm25":
+            drawn = rankings[code].draw(draw, size=batch.n_bm25)
+            return Step(*rankings[code].loss(student, drawn, code), f"bm25 {code}")
+        drawn = cloze_batch(paragraphs[code], draw, size=batch.n_cloze)
         return Step(*cloze_loss(student, texts, drawn, code), f"cloze {code}")
 
     fast = {id(p) for p in (*student.adapters(), student.backbone.embeddings.word_embeddings.weight)}
@@ -113,11 +124,11 @@ def cloze_loss(
     return torch.stack([in_batch_loss(table) for table in tables]).sum(), n_tokens
 
 
-def kind_of(step: int) -> tuple[str, int]:
+def kind_of(step: int, cycle: Sequence[str]) -> tuple[str, int]:
     """Return the kind of batch a step trains on, and how many of that kind came before it."""
-    rounds, place = divmod(step, len(_CYCLE))
-    kind = _CYCLE[place]
-    return kind, rounds * _CYCLE.count(kind) + _CYCLE[:place].count(kind)
+    rounds, place = divmod(step, len(cycle))
+    kind = cycle[place]
+    return kind, rounds * cycle.count(kind) + cycle[:place].count(kind)
 
 
 def language_of(place: int, codes: Sequence[str], *, seed: int) -> str:

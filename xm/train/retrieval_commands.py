@@ -9,7 +9,7 @@ from xm.train import recipes
 from xm.train.arguments import add_files, add_json, add_stage, options_of, parallel_pairs, report_of, whole
 from xm.train.data import QuestionPair
 from xm.train.device import DEVICES
-from xm.train.joint import JointData, JointOptions, train_jointly
+from xm.train.joint import JOINT, RANKING, JointData, JointOptions, train_jointly
 from xm.train.mining import mine
 from xm.train.negatives import KINDS, NegativeOptions, make_triples
 from xm.train.single_vector import POOLINGS
@@ -96,6 +96,7 @@ def _add_joint(stages: argparse._SubParsersAction) -> None:
     joint.add_argument(
         "--shared-rate", type=float, default=options.shared_rate, help="of the learning rate, for shared weights"
     )
+    joint.add_argument("--ranking", action="store_true", help="learn mostly from BM25: for a checkpoint of this stage")
     joint.add_argument("--heads", type=_sizes, default=(), metavar="32,64,128", help="train heads of these dims too")
     joint.add_argument("--device", choices=DEVICES, default="auto")
     joint.set_defaults(run=_joint)
@@ -228,7 +229,7 @@ def _joint(args: argparse.Namespace) -> Report:
     pairs = parallel_pairs(args) + recipes.english_pairs(args.texts, questions)
     triples = make_triples(questions, _negatives(args, questions), seed=args.seed)
     data = JointData(args.texts, pairs, triples, args.teacher)
-    batch = JointOptions(shared_rate=args.shared_rate, heads=args.heads)
+    batch = JointOptions(cycle=RANKING if args.ranking else JOINT, shared_rate=args.shared_rate, heads=args.heads)
     report = train_jointly(args.source, args.out, data=data, options=options, batch=batch, device=args.device)
     sizes = {"parallel": len(pairs), "triples": len(triples)}
     return report_of({"stage": "joint", "checkpoint": str(args.out), **sizes, **report.as_dict()})

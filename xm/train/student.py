@@ -125,14 +125,24 @@ class Texts:
         """Tokens a passage is cut to."""
         return min(self.passage_length, self.metadata["doc_maxlen"])
 
+    @property
+    def passage_room(self) -> int:
+        """Pieces of a passage that are read: all but `<s> [D]` and `</s>`."""
+        return self.longest - 3
+
+    @property
+    def query_room(self) -> int:
+        """Pieces of a query that are read: all but `<s> [Q]` and `</s>`."""
+        return self.metadata["query_maxlen"] - 3
+
     def plain(self, texts: Sequence[str], language: str, *, length: int) -> TokenBatch:
         """Encode as `<s> text </s>`, padded to the longest."""
-        return self._padded([[0, *ids[: length - 2], _EOS] for ids in self._ids(texts)], language)
+        return self._padded([[0, *ids[: length - 2], _EOS] for ids in self.pieces(texts)], language)
 
     def passages(self, texts: Sequence[str], language: str) -> TokenBatch:
         """Encode as `<s> [D] text </s>`, padded to the longest; punctuation is not scored if the metadata says so."""
         marker = self._marker("doc_token_id")
-        batch = self._padded([[0, marker, *ids[: self.longest - 3], _EOS] for ids in self._ids(texts)], language)
+        batch = self._padded([[0, marker, *ids[: self.passage_room], _EOS] for ids in self.pieces(texts)], language)
         return TokenBatch(batch.ids, batch.attended, language, batch.attended & ~torch.isin(batch.ids, self._skipped))
 
     def queries(self, texts: Sequence[str], language: str) -> TokenBatch:
@@ -142,12 +152,16 @@ class Texts:
         """
         marker, length = self._marker("query_token_id"), self.metadata["query_maxlen"]
         mask = self.tokenizer.token_to_id("<mask>")
-        rows = [[0, marker, *ids[: length - 3], _EOS] for ids in self._ids(texts)]
+        rows = [[0, marker, *ids[: self.query_room], _EOS] for ids in self.pieces(texts)]
         ids = torch.tensor([row + [mask] * (length - len(row)) for row in rows], device=self.device)
         scored = torch.ones_like(ids, dtype=torch.bool)
         ends = torch.tensor([[len(row)] for row in rows], device=self.device)
         unmasked = torch.arange(length, device=self.device) < ends
         return TokenBatch(ids, scored if self.metadata["attend_to_mask_tokens"] else unmasked, language, scored)
+
+    def pieces(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of the pieces of each text, uncut and without special tokens."""
+        return [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
     def _marker(self, key: str) -> int:
         """Look a marker up; XLM-R's vocabulary has neither, so both are <unk> there (late-interaction facts, 0.1)."""
@@ -160,9 +174,6 @@ class Texts:
         marks = string.punctuation if self.metadata["mask_punctuation"] else ""
         firsts = {i for mark in marks for i in self.tokenizer.encode(mark, add_special_tokens=False).ids[:1]}
         return torch.tensor(sorted(firsts), dtype=torch.int64, device=self.device)
-
-    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
     def _padded(self, rows: list[list[int]], language: str) -> TokenBatch:
         longest = -(-max(map(len, rows)) // 8) * 8  # few different shapes, or the allocator fragments

@@ -1,0 +1,101 @@
+"""BM25 as a teacher: its scores against bm25s's, and what the loss asks of the model."""
+
+import random
+from collections import Counter
+
+import bm25s
+import numpy as np
+import pytest
+import torch
+
+from tests.train.texts import ROWS, write_teacher
+from xm.train import recipes
+from xm.train.bm25 import Bm25, Ranking, bm25_loss
+from xm.train.cloze import ClozePair
+from xm.train.finetune import Side, score_texts
+from xm.train.student import LateInteraction, Texts, load_student
+
+DRAW = random.Random(5)
+TEXTS = [DRAW.choices(range(30), weights=range(1, 31), k=DRAW.randint(5, 25)) for _ in range(40)]
+PAIRS = [ClozePair(french[:14], french) for _, french in ROWS[:4]]
+
+
+def test_scores_are_those_of_bm25s() -> None:
+    library = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
+    library.index([[str(piece) for piece in text] for text in TEXTS], show_progress=False)
+    ours = Bm25.of(TEXTS)
+    for question in ([1, 2, 3], [29, 29, 7], TEXTS[0][:6]):
+        expected = library.get_scores([str(piece) for piece in question])
+        found = [ours.score(question, Counter(text)) for text in TEXTS]
+        assert np.allclose(found, (1.5 + 1) * expected, atol=1e-4)  # lucene leaves the constant out
+
+
+def test_a_piece_that_no_text_has_is_the_rarest_and_matches_nothing() -> None:
+    bm25 = Bm25.of(TEXTS)
+    assert bm25.rarity(99) > max(bm25.rarity(piece) for piece in range(30))
+    assert bm25.score([99], Counter(TEXTS[0])) == 0
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> tuple[LateInteraction, Texts]:
+    """A warm start of English and French, with a smaller head."""
+    folder = tmp_path_factory.mktemp("bm25")
+    (folder / "texts").mkdir()
+    for language, sentences in zip(("en", "fr"), zip(*ROWS, strict=True), strict=True):
+        (folder / "texts" / f"{language}.txt").write_text("\n".join(sentences), encoding="utf-8")
+    (folder / "pairs.tsv").write_text("\n".join(["en\tfr", *map("\t".join, ROWS)]), encoding="utf-8")
+    files = recipes.WarmStartFiles(folder / "texts", (folder / "pairs.tsv",), write_teacher(folder / "teacher"))
+    recipes.warm_start(
+        files, folder / "warm", options=recipes.WarmStartOptions(("en_XX", "fr_XX"), vocab_size=65, dim=16)
+    )
+    student, texts = load_student(folder / "warm")
+    student.set_sizes((4,))
+    return student.eval(), texts
+
+
+def test_the_loss_is_the_divergence_from_the_ranking_of_bm25_in_every_head(
+    student: tuple[LateInteraction, Texts],
+) -> None:
+    model, texts = student
+    bm25 = Bm25.of(texts.pieces([french for _, french in ROWS]))
+    found, n_tokens = bm25_loss(model, texts, PAIRS, "fr_XX", bm25)
+    queries, passages = [pair.query for pair in PAIRS], [pair.passage for pair in PAIRS]
+    tables, expected_tokens = score_texts(model, texts, Side(queries, "fr_XX"), Side(passages, "fr_XX"))
+    pieces = [Counter(ids) for ids in texts.pieces(passages)]
+    expected = 0.0
+    for table in tables:
+        for row, ids in zip(table, texts.pieces(queries), strict=True):
+            wanted = torch.tensor([0.25 * bm25.score(ids, passage) for passage in pieces]).softmax(0)
+            expected += (wanted * (wanted.log() - row.softmax(0).log())).sum().item() / len(PAIRS)
+    assert found.item() == pytest.approx(expected, rel=1e-4)
+    assert (len(tables), n_tokens) == (2, expected_tokens)
+
+
+def test_following_the_loss_brings_the_model_nearer_to_bm25(student: tuple[LateInteraction, Texts]) -> None:
+    model, texts = student
+    bm25 = Bm25.of(texts.pieces([french for _, french in ROWS]))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(20):
+        loss = bm25_loss(model, texts, PAIRS, "fr_XX", bm25)[0]
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < losses[0] / 2
+
+
+def test_a_ranking_task_reads_long_paragraphs_further_and_keeps_half_of_the_sentences(
+    student: tuple[LateInteraction, Texts],
+) -> None:
+    model, texts = student
+    long = [". ".join(DRAW.sample([french for _, french in ROWS], k=len(ROWS))) + "." for _ in range(12)]
+    long = [" ".join([line] * (1 + 301 // len(line))) for line in long]
+    task = Ranking.of(texts, [*long, "court."])
+    assert list(task.paragraphs) == long
+    assert task.texts.passage_room > texts.passage_room
+    assert task.bm25.n_texts == len(long)
+    pairs = task.draw(random.Random(0), size=200)
+    assert len(pairs) == 200
+    found = task.loss(model, pairs[:4], "fr_XX")[0].item()
+    assert found == pytest.approx(bm25_loss(model, task.texts, pairs[:4], "fr_XX", task.bm25)[0].item())
