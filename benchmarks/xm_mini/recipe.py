@@ -2,7 +2,7 @@
 
 DATA holds text/LANG.txt.xz, parallel/*.tsv.xz and qa/train.en.jsonl.xz; TEACHER is the folder of all-MiniLM-L6-v2.
 `shipped` may use all of it: 23 languages learn from parallel sentences, plain text and English questions together,
-then to rank, mostly from BM25.
+then to rank, half of it from BM25; BM25 teaches the languages that are added, too.
 `pure` is the paper's recipe: pretraining on plain text, then English questions alone; its layers start as the
 teacher's and its foreign words untranslated, or all from random numbers (`cold`). Swahili and Telugu are added at the
 end. Finished stages are passed over, interrupted ones resumed. Prints a JSON object a stage.
@@ -29,6 +29,7 @@ from xm.train.loop import LoopOptions
 from xm.train.material import AddOptions
 from xm.train.negatives import NegativeOptions, make_triples
 from xm.train.pretrain import PretrainOptions, Size, cold_start, pretrain
+from xm.train.rank_language import rank_language
 
 LANGUAGES = (
     "en_XX es_XX fr_XX it_IT pt_XX id_ID de_DE ru_RU zh_CN ja_XX nl_XX vi_VN hi_IN ar_AR "  # mMARCO's 14
@@ -103,8 +104,9 @@ def main() -> None:
     plan = Plan(args.data, args.teacher, args.out, args.seed, args.device, tuple(args.heads), args.quick)
     if plan.quick:
         shorten_texts(plan)
-    source, tuned = shipped(plan) if args.variant == "shipped" else pure(plan, cold=args.variant == "cold")
-    adapters, checkpoint = add_later(plan, source, tuned)
+    ships = args.variant == "shipped"
+    source, tuned = shipped(plan) if ships else pure(plan, cold=args.variant == "cold")
+    adapters, checkpoint = add_later(plan, source, tuned, ranking=ships)
     size = (checkpoint / "model.safetensors").stat().st_size
     say("done", {"checkpoint": str(checkpoint), "bytes": size, "start": str(source), "adapters": adapters})
 
@@ -164,17 +166,25 @@ def warm_start(plan: Plan, out: Path, parallel: tuple[Path, ...]) -> None:
         recipes.warm_start(recipes.WarmStartFiles(plan.texts, parallel, plan.teacher), out, options=options)
 
 
-def add_later(plan: Plan, source: Path, tuned: Path) -> tuple[list[str], Path]:
-    """Train an adapter for each later language on `source`; return their files, and `tuned` with all of them."""
+def add_later(plan: Plan, source: Path, tuned: Path, *, ranking: bool) -> tuple[list[str], Path]:
+    """Train an adapter for each later language on `source`; return their files, and `tuned` with all of them.
+
+    `ranking`: BM25 teaches it, in place of masked words.
+    """
     files, merged = [], tuned
     for code, text in language_files(plan.texts, LATER).items():
         file, target = plan.out / code / f"{code}.safetensors", plan.out / f"with_{code}"
         if not file.is_file():
-            options = plan.run(300, rate=1e-3)
-            batch = AddOptions()
-            added = add_language(
-                source, file.parent, code=code, text=text, batch=batch, options=options, device=plan.device
-            )
+            if ranking:
+                options = plan.run(100, rate=1e-3)
+                added = rank_language(
+                    source, file.parent, code=code, text=text, size=8, options=options, device=plan.device
+                )
+            else:
+                options = plan.run(300, rate=1e-3)
+                added = add_language(
+                    source, file.parent, code=code, text=text, batch=AddOptions(), options=options, device=plan.device
+                )
             write_adapter(added.adapter, file)
             say("add-language", added.as_dict())
         merge_adapter(str(merged), file, target)
