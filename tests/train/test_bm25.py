@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.train.texts import ROWS, write_teacher
-from xm.train import recipes
+from tests.train.texts import ROWS, write_start, write_texts
 from xm.train.bm25 import Bm25, Ranking, bm25_loss
 from xm.train.cloze import ClozePair
 from xm.train.finetune import Side, score_texts
@@ -38,17 +37,9 @@ def test_a_piece_that_no_text_has_is_the_rarest_and_matches_nothing() -> None:
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory: pytest.TempPathFactory) -> tuple[LateInteraction, Texts]:
-    """A warm start of English and French, with a smaller head."""
+    """An untrained checkpoint of English and French, with a smaller head."""
     folder = tmp_path_factory.mktemp("bm25")
-    (folder / "texts").mkdir()
-    for language, sentences in zip(("en", "fr"), zip(*ROWS, strict=True), strict=True):
-        (folder / "texts" / f"{language}.txt").write_text("\n".join(sentences), encoding="utf-8")
-    (folder / "pairs.tsv").write_text("\n".join(["en\tfr", *map("\t".join, ROWS)]), encoding="utf-8")
-    files = recipes.WarmStartFiles(folder / "texts", (folder / "pairs.tsv",), write_teacher(folder / "teacher"))
-    recipes.warm_start(
-        files, folder / "warm", options=recipes.WarmStartOptions(("en_XX", "fr_XX"), vocab_size=65, dim=16)
-    )
-    student, texts = load_student(folder / "warm")
+    student, texts = load_student(write_start(folder / "start", write_texts(folder / "texts")))
     student.set_sizes((4,))
     return student.eval(), texts
 

@@ -8,11 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.train.texts import ROWS, write_teacher
+from tests.train.texts import WORDS, write_start, write_texts
 from xm.__main__ import main
 from xm.encoder.adapters import install, read_adapter
 from xm.errors import TrainingError
-from xm.train import recipes
 from xm.train.add_language import AddedLanguage
 from xm.train.bm25 import Ranking
 from xm.train.cloze import read_paragraphs
@@ -26,21 +25,12 @@ WEIGHTS = "model.safetensors"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Holds a warm start of English and French, `source`, and a text in no language of its own, it.txt."""
-    folder = tmp_path_factory.mktemp("rank")
-    (folder / "texts").mkdir()
-    draw, sentences = random.Random(0), {}
-    for language, rows in zip(("en", "fr"), zip(*ROWS, strict=True), strict=True):
-        sentences[language] = rows
-        (folder / "texts" / f"{language}.txt").write_text("\n".join(rows), encoding="utf-8")
-    mixed = [*sentences["en"], *sentences["fr"]]
-    lines = [". ".join(draw.choices(mixed, k=8)) + "." for _ in range(120)]
-    (folder / "it.txt").write_text("\n".join(line * (1 + 301 // len(line)) for line in lines), encoding="utf-8")
-    (folder / "pairs.tsv").write_text("\n".join(["en\tfr", *map("\t".join, ROWS)]), encoding="utf-8")
-    files = recipes.WarmStartFiles(folder / "texts", (folder / "pairs.tsv",), write_teacher(folder / "teacher"))
-    recipes.warm_start(
-        files, folder / "source", options=recipes.WarmStartOptions(("en_XX", "fr_XX"), vocab_size=65, dim=16)
-    )
+    """Holds an untrained checkpoint of English and French, `source`, and long Italian paragraphs, it.txt."""
+    folder, draw = tmp_path_factory.mktemp("rank"), random.Random(0)
+    write_start(folder / "source", write_texts(folder / "texts"))
+    sentences = [" ".join(draw.choices(WORDS["it"], k=6)) + "." for _ in range(1_200)]
+    paragraphs = [" ".join(sentences[start : start + 10]) for start in range(0, len(sentences), 10)]
+    (folder / "it.txt").write_text("\n".join(paragraphs), encoding="utf-8")
     return folder
 
 
