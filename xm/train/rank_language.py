@@ -64,9 +64,7 @@ def rank_language(
     sentences = [paragraph[:SENTENCE_CHARS] for paragraph in paragraphs[-n_held:][:N_SENTENCES]]
     before, vectors = _divergence(student, measured, held, like), embed(student, texts, sentences, like)
     grow(student, code, like=like)
-    adapter = [p for name, p in student.named_parameters() if f"adapter_modules.{code}." in name]
-    own = {id(parameter) for parameter in adapter}
-    student.freeze([parameter for parameter in student.parameters() if id(parameter) not in own])
+    student.freeze([p for name, p in student.named_parameters() if f"adapter_modules.{code}." not in name])
 
     def step_loss(step: int) -> Step:
         pairs = ranking.draw(random.Random(f"{options.seed}/{step}"), size=size)
@@ -74,7 +72,7 @@ def rank_language(
 
     subject = f"{code} for {source.resolve()} from {text.name} by BM25, {len(paragraphs)} paragraphs, {size} a batch"
     left = cut(replace(options, subject=subject), time.perf_counter() - began)
-    report = train(student, step_loss, parameters=adapter, options=left, folder=out / "run")
+    report = train(student, step_loss, parameters=student.parameters(), options=left, folder=out / "run")
     after = _divergence(student, measured, held, code)
     moved = cosines_of(vectors, embed(student, texts, sentences, code))
     losses = np.array(report.losses, np.float32)
