@@ -141,9 +141,15 @@
     return end > start ? chars.slice(start, end).join("") : side.tokens[id];
   }
 
+  /** The characters [start, end) of a unit; null for markers, masks and a lone space, which have none. */
+  function spanOf(side, ids) {
+    const spans = ids.map((id) => side.offsets[id]).filter(([start]) => start >= 0);
+    return spans.length ? [spans[0][0], Math.max(...spans.map(([, end]) => end))] : null;
+  }
+
   function wordText(side, chars, ids) {
-    if (side.offsets[ids[0]][0] < 0) return side.tokens[ids[0]];
-    return chars.slice(side.offsets[ids[0]][0], Math.max(...ids.map((id) => side.offsets[id][1]))).join("");
+    const span = spanOf(side, ids);
+    return span ? chars.slice(...span).join("") : side.tokens[ids[0]];
   }
 
   /** One text's words, or its tokens: each with its label, its token ids and its place in the ledgers. */
@@ -311,9 +317,10 @@
     const words = attributes(el("p", `text ${name}-text`), { dir: side.dir, lang: languageTag(side.adapter.code) });
     const covered = chars.length - (side.n_unseen || 0);
     let position = 0;
-    for (const unit of units.filter((each) => side.offsets[each.ids[0]][0] >= 0)) {
-      const start = Math.max(position, side.offsets[unit.ids[0]][0]);
-      const end = Math.max(start, ...unit.ids.map((id) => side.offsets[id][1]));
+    for (const unit of units) {
+      const span = spanOf(side, unit.ids);
+      if (!span) continue;
+      const start = Math.max(position, span[0]), end = Math.max(start, span[1]);
       if (start > position) words.append(short(chars.slice(position, start).join(""), TEXT_CHARS));
       if (end > start) words.append(textWord(figure, name, unit, chars.slice(start, end).join("")));
       position = end;
@@ -349,7 +356,7 @@
     const queryUnits = unitsOf(data.query, data.queryChars, figure.mode);
     const query = el("section", "block", el("h3", "", "Query"), textBlock(figure, "query", data.query, data.queryChars, queryUnits));
     const passage = textBlock(figure, "passage", data.passage, data.passageChars, figure.allColumns);
-    const extra = figure.allColumns.filter((column) => data.passage.offsets[column.ids[0]][0] < 0);
+    const extra = figure.allColumns.filter((column) => !spanOf(data.passage, column.ids));
     const line = el("p", "specials", "markers ", ...extra.flatMap((unit) => [textWord(figure, "passage", unit, unit.text), " "]));
     const key = el("span", "tint-key", "share of the score",
       ...[["0", "0 %"], ["0.224", "1 %"], ["0.5", "5 %"], ["1", "20 % or more"]].map(([tint, label]) => {

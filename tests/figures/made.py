@@ -19,14 +19,15 @@ def embeddings(
     language: LanguageGuess = ENGLISH,
     n_unseen: int = 0,
 ) -> TokenEmbeddings:
-    """Place content pieces one after another in the text ("▁" begins a word); markers and masks have no place."""
+    """Place content pieces one after another in the text ("▁" begins a word); markers, masks and "▁" alone have none."""
     written = "".join(piece.replace("▁", " ") for piece, kind in pieces if kind == "content").strip()
     text = written if text is None else text
     offsets, position = [], 0
     for piece, kind in pieces:
         bare = piece.replace("▁", "")
-        start = text.index(bare, position) if kind == "content" else -1
-        offsets.append((start, start + len(bare)) if kind == "content" else NO_SPAN)
+        placed = bare and kind == "content"
+        start = text.index(bare, position) if placed else -1
+        offsets.append((start, start + len(bare)) if placed else NO_SPAN)
         position = max(position, offsets[-1][1])
     unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     tokens, kinds = zip(*pieces, strict=True)

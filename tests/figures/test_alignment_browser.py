@@ -93,6 +93,18 @@ def test_everything_displayed_adds_up_to_the_displayed_score(view: Callable, see
     assert sum(round(10 * value) for value in columns[1]) == 1000
 
 
+def test_a_lone_space_is_shown_with_the_word_behind_it(view: Callable) -> None:
+    pieces = [("<s>", "marker"), ("▁our", "content"), ("▁", "content"), ("oxy", "content"), ("gen", "content")]
+    item = made.embeddings(pieces, np.eye(5))
+    page = view(align(item, item))
+    assert page.locator(".head .label").all_inner_texts() == ["our", "oxygen", "markers (1)"]
+    assert page.locator(".column .label").all_text_contents() == ["<s>", "our", "oxygen"]
+    assert page.locator(".passage-text .won").all_text_contents() == ["our1", "oxygen3"]
+    assert page.locator(".specials .won").all_text_contents() == ["<s>1"]
+    page.get_by_role("button", name="Tokens", exact=True).click()
+    assert page.locator(".column .label").all_text_contents() == ["<s>", "our", "▁", "·oxy", "·gen"]
+
+
 def test_an_alignment_worked_by_hand_is_shown_as_worked_out(view: Callable) -> None:
     page = view(made.by_hand())
     assert page.locator(".equation").inner_text() == "score 5.160 = 2.400 words + 0.960 markers + 1.800 masks"
