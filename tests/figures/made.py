@@ -19,7 +19,7 @@ def embeddings(
     language: LanguageGuess = ENGLISH,
     n_unseen: int = 0,
 ) -> TokenEmbeddings:
-    """Place content pieces one after another in the text ("▁" begins a word); markers, masks and "▁" alone have none."""
+    """Place content pieces one after another in the text ("▁" begins a word); markers, masks and lone "▁" have none."""
     written = "".join(piece.replace("▁", " ") for piece, kind in pieces if kind == "content").strip()
     text = written if text is None else text
     offsets, position = [], 0
