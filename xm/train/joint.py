@@ -7,7 +7,7 @@ embeddings and adapters learn fast, shared weights and head slowly. Leaves out: 
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -96,17 +96,22 @@ def train_jointly(
         drawn = cloze_batch(paragraphs[code], draw, size=batch.n_cloze)
         return Step(*cloze_loss(student, texts, drawn, code), f"cloze {code}")
 
-    fast = {id(p) for p in (*student.adapters(), student.backbone.embeddings.word_embeddings.weight)}
     report = train(
         student,
         step_loss,
         parameters=student.parameters(),
-        share=lambda parameter: 1.0 if id(parameter) in fast else batch.shared_rate,
+        share=_share(student, batch.shared_rate),
         options=replace(options, subject=_subject(source, data, batch)),
         folder=out / "run",
     )
     save_student(student, source, out)
     return report
+
+
+def _share(student: LateInteraction, shared_rate: float) -> Callable[[torch.nn.Parameter], float]:
+    """Say what a parameter gets of the learning rate: adapters and word embeddings all of it."""
+    fast = {id(p) for p in (*student.adapters(), student.backbone.embeddings.word_embeddings.weight)}
+    return lambda parameter: 1.0 if id(parameter) in fast else shared_rate
 
 
 def _subject(source: Path, data: JointData, batch: JointOptions) -> str:

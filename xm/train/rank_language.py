@@ -10,6 +10,7 @@ import random
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from xm.train.cloze import ClozePair, read_paragraphs
 from xm.train.loop import LoopOptions, Step, train
 from xm.train.material import N_SENTENCES, SENTENCE_CHARS, unknown_share
 from xm.train.packing import piece_counts
-from xm.train.student import LateInteraction, load_student
+from xm.train.student import LateInteraction, Texts, load_student
 from xm.types import LanguageChange
 
 _LOG = logging.getLogger(__name__)
@@ -47,21 +48,12 @@ def rank_language(
     began = time.perf_counter()
     student, texts = load_student(source, device=device)
     check_new(student, code, source)
-    paragraphs = read_paragraphs(text)
-    n_held = max(_MIN_HELD, round(_HELD_SHARE * len(paragraphs)))
-    if len(paragraphs) < 2 * n_held:
-        raise TrainingError(
-            f"{text} is too short: of its {len(paragraphs)} long lines {n_held} are held out, and as many at least "
-            "are needed to learn from; give more text, a paragraph a line"
-        )
-    pieces = np.concatenate(texts.pieces(paragraphs))
-    unknown = unknown_share(piece_counts(pieces, texts.tokenizer.get_vocab_size()), text)
-    ranking = Ranking.of(texts, paragraphs[:-n_held])
-    measured = replace(ranking, paragraphs=paragraphs[-n_held:])
+    material = _read(text, texts)
+    ranking, measured = material.learnt, material.held
     held = [measured.draw(random.Random(f"{options.seed}/held/{i}"), size=size) for i in range(_HELD_BATCHES)]
     nearest = _rank_adapters(student, measured, held[:_NEAREST_BATCHES])
     like = next(iter(nearest))
-    sentences = [paragraph[:SENTENCE_CHARS] for paragraph in paragraphs[-n_held:][:N_SENTENCES]]
+    sentences = [paragraph[:SENTENCE_CHARS] for paragraph in measured.paragraphs[:N_SENTENCES]]
     before, vectors = _divergence(student, measured, held, like), embed(student, texts, sentences, like)
     grow(student, code, like=like)
     student.freeze([p for name, p in student.named_parameters() if f"adapter_modules.{code}." not in name])
@@ -70,7 +62,9 @@ def rank_language(
         pairs = ranking.draw(random.Random(f"{options.seed}/{step}"), size=size)
         return Step(*ranking.loss(student, pairs, code), code)
 
-    subject = f"{code} for {source.resolve()} from {text.name} by BM25, {len(paragraphs)} paragraphs, {size} a batch"
+    subject = (
+        f"{code} for {source.resolve()} from {text.name} by BM25, {len(ranking.paragraphs)} paragraphs, {size} a batch"
+    )
     left = cut(replace(options, subject=subject), time.perf_counter() - began)
     report = train(student, step_loss, parameters=student.parameters(), options=left, folder=out / "run")
     after = _divergence(student, measured, held, code)
@@ -80,7 +74,29 @@ def rank_language(
     notes = {"text": text.name, "nearest": like, "taught": "BM25", "before": f"{before:.4f}", "after": f"{after:.4f}"}
     found = adapter_of(student.backbone, code, base=str(source), rows=None, notes=notes)
     whole = max(time.perf_counter() - began, report.seconds)  # the latter is more after a resumed run
-    return AddedLanguage(found, change, replace(report, seconds=whole), nearest, unknown, "none: BM25 teaches")
+    return AddedLanguage(found, change, replace(report, seconds=whole), nearest, material.unknown, "none: BM25 teaches")
+
+
+class _Material(NamedTuple):
+    """One text: what is learnt from, what is measured on, and the share of its pieces that the vocabulary lacks."""
+
+    learnt: Ranking
+    held: Ranking
+    unknown: float
+
+
+def _read(text: Path, texts: Texts) -> _Material:
+    """Read a text and hold its last paragraphs out."""
+    paragraphs = read_paragraphs(text)
+    n_held = max(_MIN_HELD, round(_HELD_SHARE * len(paragraphs)))
+    if len(paragraphs) < 2 * n_held:
+        raise TrainingError(
+            f"{text} is too short: of its {len(paragraphs)} long lines {n_held} are held out, and as many at least "
+            "are needed to learn from; give more text, a paragraph a line"
+        )
+    counts = piece_counts(np.concatenate(texts.pieces(paragraphs)), texts.tokenizer.get_vocab_size())
+    learnt = Ranking.of(texts, paragraphs[:-n_held])
+    return _Material(learnt, replace(learnt, paragraphs=paragraphs[-n_held:]), unknown_share(counts, text))
 
 
 @torch.inference_mode()
