@@ -90,7 +90,7 @@ def test_ranking_learns_from_bm25_in_every_language_and_from_nothing_less(data: 
 
 
 def test_shared_weights_move_at_their_share_of_the_rate(data: Path, tmp_path: Path) -> None:
-    batch = replace(BATCH, shared_rate=0.005)
+    batch = replace(BATCH, shared_rate=0.01)
     run(data, tmp_path, batch=batch)
     before = load_student(data / "warm")[0]
     before.set_sizes(batch.heads)
@@ -101,7 +101,7 @@ def test_shared_weights_move_at_their_share_of_the_rate(data: Path, tmp_path: Pa
     limit = 1.5 * STEPS.n_steps * STEPS.learning_rate * batch.shared_rate
     assert all(furthest[name] <= limit for name in furthest.keys() - fast)
     assert all(furthest[name] > 0 for name in furthest if name.endswith("dense.weight") or name.startswith("head"))
-    assert all(furthest[name] > 5 * limit for name in fast)
+    assert all(furthest[name] > 3 * limit for name in fast)
 
 
 def test_heads_of_every_size_learn_from_every_kind_of_batch(data: Path, trained: RunReport) -> None:
