@@ -68,6 +68,12 @@ def test_half_of_the_steps_are_parallel_and_each_kind_counts_on() -> None:
         assert places == list(range(len(places)))
 
 
+@pytest.mark.parametrize("cycle", [("parallel", "cloz"), ()])
+def test_a_kind_of_batch_that_there_is_not_is_an_error(cycle: tuple[str, ...]) -> None:
+    with pytest.raises(TrainingError, match="expected some of parallel, cloze, bm25, triples"):
+        JointOptions(cycle=cycle)
+
+
 def test_every_language_comes_once_a_round_in_an_order_that_the_seed_draws() -> None:
     codes = ["en_XX", "fr_XX", "de_DE", "ja_XX", "ru_RU"]
     rounds = [[language_of(5 * i + place, codes, seed=3) for place in range(5)] for i in range(20)]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from xm.errors import TrainingError
 from xm.train.bm25 import Ranking
 from xm.train.cloze import ClozePair, cloze_batch, read_paragraphs
 from xm.train.data import ParallelPair, language_files
@@ -23,7 +24,8 @@ from xm.train.losses import in_batch_loss
 from xm.train.negatives import Triple
 from xm.train.student import LateInteraction, Texts, load_student, save_student
 
-# Kinds alternate: none is forgotten. Half of the batches are parallel: nothing else ties a language to the others.
+KINDS = ("parallel", "cloze", "bm25", "triples")
+# They alternate: none is forgotten. Half of the batches are parallel: nothing else ties a language to the others.
 JOINT = ("parallel", "cloze", "parallel", "cloze", "parallel", "triples", "parallel", "cloze")
 # Afterwards, how to rank: half of the batches learn from BM25.
 RANKING = ("bm25", "parallel", "bm25", "parallel", "bm25", "triples", "bm25", "parallel")
@@ -43,7 +45,7 @@ class JointData:
 class JointOptions:
     """The kinds of batches in turn, their sizes, each about 1,000 tokens, and how much slower shared weights learn.
 
-    cycle: JOINT or RANKING, or another order of parallel, cloze, bm25 and triples.
+    cycle: JOINT or RANKING, or another order of parallel, cloze, bm25 and triples; any other kind is an error.
     heads: sizes trained beside the full one, from all kinds.
     """
 
@@ -54,6 +56,11 @@ class JointOptions:
     n_triples: int = 6
     shared_rate: float = 0.06
     heads: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        unknown = [kind for kind in self.cycle if kind not in KINDS]
+        if unknown or not self.cycle:
+            raise TrainingError(f"batches of {unknown or 'no kind'}: expected some of {', '.join(KINDS)}")
 
 
 def train_jointly(
