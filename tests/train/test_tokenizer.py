@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from xm.train.tokenizer import CHARS, FACTORS, sample_lines, train_tokenizer
+from xm.train.tokenizer import CHARS, FACTORS, sample_lines, train_tokenizer, with_kept
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +55,21 @@ def test_a_language_whose_words_are_cut_up_more_gets_more_text(tmp_path: Path) -
     text.write_text("".join(f"line {number:04d} " + "x" * 990 + "\n" for number in range(3_000)), encoding="utf-8")
     n_lines = {code: len([*sample_lines(text, CHARS * FACTORS.get(code, 1))]) for code in ("de_DE", "ru_RU", "zh_CN")}
     assert n_lines == {"de_DE": 1_000, "ru_RU": 2_000, "zh_CN": 500}
+
+
+def test_pieces_that_are_kept_take_the_place_of_the_rarest_but_of_no_character() -> None:
+    learnt = [("▁the", -2.0), ("ca", -5.0), ("▁d", -7.0), ("ts", -6.0), ("▁ra", -6.5)]
+    kept = {"▁cats": -4.0, "▁the": -1.0}
+    assert with_kept(learnt, kept) == [("▁the", -2.0), ("ca", -5.0), ("▁d", -7.0), ("ts", -6.0), ("▁cats", -4.0)]
+    assert with_kept(learnt, {}) == learnt
+
+
+def test_a_kept_word_is_read_whole(tmp_path: Path) -> None:
+    text = tmp_path / "en.txt"
+    text.write_text("one two three four five six seven eight\n" * 30, encoding="utf-8")
+    texts = {"en_XX": text}
+    without = train_tokenizer(texts, tmp_path / "without", vocab_size=24)
+    tokenizer = train_tokenizer(texts, tmp_path / "with", vocab_size=24, kept={"▁sevenths": -4.0})
+    assert len(without.encode("sevenths", add_special_tokens=False).ids) > 1
+    assert tokenizer.encode("Sevenths", add_special_tokens=False).tokens == ["▁sevenths"]
+    assert tokenizer.get_vocab_size() == without.get_vocab_size() == 24

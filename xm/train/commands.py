@@ -32,6 +32,10 @@ def add_train_parser(subparsers: argparse._SubParsersAction) -> None:
     warm.add_argument("--later", default="", help="codes that the vocabulary covers too, for adapters added afterwards")
     sizes = recipes.WarmStartOptions
     warm.add_argument("--vocab-size", type=whole, default=sizes.vocab_size)
+    warm.add_argument("--layers", type=whole, help="the teacher's first so many layers; without it, all")
+    warm.add_argument(
+        "--teacher-share", type=float, default=sizes.teacher_share, help="of the vocabulary, the teacher's own pieces"
+    )
     warm.add_argument("--reduction", type=whole, default=sizes.reduction, help="hidden width over adapter width")
     warm.add_argument("--seed", type=int, default=sizes.seed)
     add_files(warm, ("texts", "teacher"))
@@ -144,6 +148,8 @@ def _warm_start(args: argparse.Namespace) -> Report:
         languages=_codes(args.languages),
         later=_codes(args.later),
         vocab_size=args.vocab_size,
+        teacher_share=args.teacher_share,
+        n_layers=args.layers,
         reduction=args.reduction,
         seed=args.seed,
     )

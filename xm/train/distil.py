@@ -32,15 +32,20 @@ _ATTRACTION = 4.0  # weight of the two cosine terms against the two contrastive 
 
 @dataclass(eq=False)
 class Teacher:
-    """A BERT-style English encoder on `device`, whose token outputs are remembered by sentence."""
+    """A BERT-style English encoder on `device`, whose token outputs are remembered by sentence.
+
+    n_layers: the first ones that are run; None: all.
+    """
 
     folder: Path
     device: torch.device = torch.device("cpu")
+    n_layers: int | None = None
     _remembered: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(self.folder)
         self.model = AutoModel.from_pretrained(self.folder).eval().to(self.device)
+        self.model.encoder.layer = self.model.encoder.layer[: self.n_layers]
 
     @torch.inference_mode()
     def hidden(self, texts: Sequence[str]) -> list[Tensor]:

@@ -85,7 +85,7 @@ def train_jointly(
     parallel = batches_of(data.pairs, batch_size=batch.n_parallel, seed=options.seed)
     triples = list(data.triples)
     random.Random(options.seed).shuffle(triples)
-    teacher = Teacher(data.teacher, texts.device)
+    teacher = Teacher(data.teacher, texts.device, n_layers=student.n_layers)
 
     def step_loss(step: int) -> Step:
         kind, place = kind_of(step, batch.cycle)

@@ -4,6 +4,7 @@ Each stage reads a checkpoint folder, writes another, and resumes its own interr
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -23,7 +24,7 @@ from xm.train.single_vector import Pooling, SingleVector, save_single_vector
 from xm.train.student import LateInteraction, Texts, load_student, save_student
 from xm.train.teachers import ScoredQuery
 from xm.train.tokenizer import train_tokenizer
-from xm.train.warm_start import model_from_bert, word_embeddings, xmod_config
+from xm.train.warm_start import model_from_bert, teacher_pieces, word_embeddings, xmod_config
 
 WEB_QUESTIONS = ("nq_qed", "clapnq", "boolq_val", "nq_open_dev")  # real questions: the best diet (data README)
 _HEAD_SENTENCES = 1_500
@@ -43,15 +44,22 @@ class WarmStartOptions:
     """What the checkpoint covers, as XMOD codes, and its sizes.
 
     languages: those with an adapter. later: more that the vocabulary covers, so that an adapter can be added
-    afterwards. reduction: hidden width over adapter width. dim: of a token embedding.
+    afterwards. teacher_share: of the vocabulary are the teacher's most frequent pieces. n_layers: the teacher's first
+    ones (None: all). reduction: hidden width over adapter width. dim: of a token embedding.
     """
 
     languages: tuple[str, ...]
     later: tuple[str, ...] = ()
     vocab_size: int = 36_000
+    teacher_share: float = 0.2
+    n_layers: int | None = None
     reduction: int = 6
     dim: int = 128
     seed: int = 42
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.teacher_share < 1:
+            raise TrainingError(f"a teacher's share of {self.teacher_share} of the vocabulary; expected 0 to below 1")
 
 
 def warm_start(files: WarmStartFiles, out: Path, *, options: WarmStartOptions) -> None:
@@ -61,15 +69,18 @@ def warm_start(files: WarmStartFiles, out: Path, *, options: WarmStartOptions) -
     """
     if ENGLISH not in options.languages:
         raise TrainingError(f"a warm start needs {ENGLISH} among the languages; got {', '.join(options.languages)}")
+    bert = json.loads((files.teacher / "config.json").read_text(encoding="utf-8"))
+    sizes = {"vocab_size": options.vocab_size, "reduction": options.reduction, "n_layers": options.n_layers}
+    config = xmod_config(bert, languages=options.languages, **sizes)
     covered = (*options.languages, *options.later)
     texts = language_files(files.texts, covered)
-    tokenizer = train_tokenizer(texts, out, vocab_size=options.vocab_size)
+    own = teacher_pieces(files.teacher, texts[ENGLISH], n=round(options.teacher_share * options.vocab_size))
+    own = {piece: score - math.log(len(texts)) for piece, score in own.items()}  # English is one text of many
+    tokenizer = train_tokenizer(texts, out, vocab_size=options.vocab_size, kept=own)
     pairs = [pair for path in files.parallel for pair in read_parallel(path, covered)]
-    words = word_embeddings(files.teacher, tokenizer, texts, pairs)
-    bert = json.loads((files.teacher / "config.json").read_text(encoding="utf-8"))
-    config = xmod_config(bert, languages=options.languages, vocab_size=len(words), reduction=options.reduction)
+    words = word_embeddings(files.teacher, tokenizer, texts, pairs, seed=options.seed)
     sentences = english_sentences(texts[ENGLISH], _HEAD_SENTENCES)
-    head = Teacher(files.teacher).principal_head(sentences, dim=options.dim)
+    head = Teacher(files.teacher, n_layers=config.num_hidden_layers).principal_head(sentences, dim=options.dim)
     torch.manual_seed(options.seed)  # the adapters' first layers start at random
     save_student(LateInteraction(model_from_bert(files.teacher, config, words), head), out, out)
 
@@ -100,7 +111,7 @@ def distil(
     learned = {id(p) for p in (*student.adapters(), student.backbone.embeddings.word_embeddings.weight)}
     student.freeze([p for p in student.parameters() if id(p) not in learned])
     batches = batches_of(pairs, batch_size=batch_size, seed=options.seed)
-    english = Teacher(teacher, texts.device)
+    english = Teacher(teacher, texts.device, n_layers=student.n_layers)
 
     def step_loss(step: int) -> tuple[torch.Tensor, int]:
         return distil_loss(student, texts, english, batches[step % len(batches)])

@@ -55,6 +55,7 @@ class LateInteraction(nn.Module):
         self.head = _linear(head)
         self.smaller = nn.ModuleList(_linear(weight) for weight in smaller)
         self.languages: list[str] = list(backbone.config.languages)
+        self.n_layers: int = backbone.config.num_hidden_layers
 
     def hidden(self, batch: TokenBatch) -> Tensor:
         """Return the last hidden states, (batch, n_tokens, hidden) float32, whatever precision the layers run in."""

@@ -5,6 +5,8 @@ XMOD's layer is BERT's layer, so the encoder keeps all it knows; only its vocabu
 """
 
 import json
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,17 +24,27 @@ from xm.train.tokenizer import MASK, SPECIALS
 _BERT_SPECIALS = dict(zip((*SPECIALS, MASK), ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"), strict=True))
 _ENGLISH_WEIGHT = 2.0  # a piece shared with English leans to its English meaning: fine-tuning sees English only
 _CHARS_FOR_COUNTS = 6_000_000
+_ENGLISH_SHARE = 0.2  # of a piece's occurrences: the teacher's own pieces stay as they are above it
+_COUNTED = 1_000  # characters of a line: less than the 512 pieces that a teacher reads
+_MEANING = 0.7  # of a piece's length is what it means, before it gets a direction of its own
+# The markers are `<unk>` and queries end in masks: as [UNK] and [MASK] start, they would spoil every score.
+_STARTS = {**{special: special for special in SPECIALS}, "<unk>": "<s>", MASK: "<s>"}
 
 
-def xmod_config(bert: Mapping, *, languages: Sequence[str], vocab_size: int, reduction: int = 6) -> XmodConfig:
-    """Describe the XMOD whose layers equal those of the BERT config `bert`."""
+def xmod_config(
+    bert: Mapping, *, languages: Sequence[str], vocab_size: int, reduction: int = 6, n_layers: int | None = None
+) -> XmodConfig:
+    """Describe the XMOD whose layers equal the first `n_layers` (None: all) of the BERT config `bert`."""
     if bert.get("model_type") != "bert":
         raise TrainingError(f"a warm start needs a BERT checkpoint; this one is {bert.get('model_type')!r}")
+    n_theirs = bert["num_hidden_layers"]
+    if n_layers is not None and not 1 <= n_layers <= n_theirs:
+        raise TrainingError(f"{n_layers} layers of a teacher that has {n_theirs}; ask for 1 to {n_theirs}")
     return XmodConfig(
         architectures=["HF_ColBERT"],
         vocab_size=vocab_size,
         hidden_size=bert["hidden_size"],
-        num_hidden_layers=bert["num_hidden_layers"],
+        num_hidden_layers=n_layers or n_theirs,
         num_attention_heads=bert["num_attention_heads"],
         intermediate_size=bert["intermediate_size"],
         hidden_act=bert["hidden_act"],
@@ -75,15 +87,34 @@ def model_from_bert(teacher: Path, config: XmodConfig, words: np.ndarray) -> Xmo
     return model
 
 
+def teacher_pieces(teacher: Path, text: Path, *, n: int) -> dict[str, float]:
+    """Return the teacher's `n` most frequent pieces in an English text, as ours, with their log probabilities in it.
+
+    Pieces that hold anything but letters and digits are left out.
+    """
+    old = AutoTokenizer.from_pretrained(teacher)
+    counts = Counter(piece for line in read_lines(text) for piece in old.tokenize(line[:_COUNTED]))
+    frequent = [(piece, count) for piece, count in counts.most_common() if piece.removeprefix("##").isalnum()]
+    total = counts.total()
+    return {_as_ours(piece): math.log(count / total) for piece, count in frequent[:n]}
+
+
+def _as_ours(piece: str) -> str:
+    return piece.removeprefix("##") if piece.startswith("##") else f"▁{piece}"
+
+
 def word_embeddings(
-    teacher: Path, tokenizer: Tokenizer, texts: Mapping[str, Path], pairs: Sequence[ParallelPair]
+    teacher: Path, tokenizer: Tokenizer, texts: Mapping[str, Path], pairs: Sequence[ParallelPair], *, seed: int = 0
 ) -> np.ndarray:
-    """Build the new vocabulary's embeddings, (vocab_size, hidden) float32, from the teacher's and the translations."""
+    """Build the new vocabulary's embeddings, (vocab_size, hidden) float32, from the teacher's and the translations.
+
+    The teacher's own pieces stay as they are where English uses them too; all others are set apart (`set_apart`).
+    """
     n_pieces = tokenizer.get_vocab_size()
-    english_words = _english_embeddings(teacher, tokenizer)
+    english_words, own, norm = _english_embeddings(teacher, tokenizer)
     english_static, english_counts = _static(tokenizer, texts["en_XX"], n_pieces)
-    weighted = _ENGLISH_WEIGHT * english_counts[:, None] * english_words
-    total = _ENGLISH_WEIGHT * english_counts * (np.abs(english_words).sum(axis=1) > 0)
+    english = _ENGLISH_WEIGHT * english_counts * (np.abs(english_words).sum(axis=1) > 0)
+    weighted, total = english[:, None] * english_words, english.copy()
     for code, path in texts.items():
         if code == "en_XX":
             continue
@@ -101,18 +132,43 @@ def word_embeddings(
     words = np.where(total[:, None] > 0, weighted / np.maximum(total, 1e-9)[:, None], english_words)
     empty = np.abs(words).sum(axis=1) == 0
     words[empty] = words[~empty].mean(axis=0)
-    for ours in _BERT_SPECIALS:
-        words[tokenizer.token_to_id(ours)] = english_words[tokenizer.token_to_id(ours)]
+    words = set_apart(words, norm=norm, seed=seed)
+    kept = own & (english > _ENGLISH_SHARE * total)
+    words[kept] = english_words[kept]
+    for ours, theirs in _STARTS.items():
+        words[tokenizer.token_to_id(ours)] = english_words[tokenizer.token_to_id(theirs)]
     return words.astype(np.float32)
 
 
-def _english_embeddings(teacher: Path, tokenizer: Tokenizer) -> np.ndarray:
-    """Embed each piece as the mean of the teacher's pieces it decomposes into; zero where there are none."""
+def set_apart(words: np.ndarray, *, norm: float, seed: int) -> np.ndarray:
+    """Bring rows up to about the length `norm`: first away from their mean, then each in a direction of its own.
+
+    A mean of many embeddings is short and near all others: its layer would see little but positions, and MaxSim could
+    not tell a piece from its neighbours. Random directions are nearly orthogonal, so a piece matches itself best.
+    """
+    mean = words.mean(axis=0)
+    away = words - mean
+    longer = _MEANING * norm / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-9)
+    words = mean + away * np.maximum(longer, 1.0)
+    random = np.random.default_rng(seed).standard_normal(words.shape)
+    random /= np.linalg.norm(random, axis=1, keepdims=True)
+    lacking = norm**2 - (words**2).sum(axis=1, keepdims=True)
+    return words + np.sqrt(np.maximum(lacking, 0)) * random
+
+
+def _english_embeddings(teacher: Path, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray, float]:
+    """Embed each piece as the mean of the teacher's pieces it decomposes into; zero where there are none.
+
+    Returns:
+        (vocab_size, hidden) embeddings; (vocab_size,) bool, True for a piece that the teacher has too; and the median
+        length of the teacher's embeddings.
+    """
     old = AutoTokenizer.from_pretrained(teacher)
     old_ids = old.get_vocab()  # once: the tokenizer builds this dictionary anew at each look
     source = load_file(teacher / "model.safetensors")
-    table = next(t for name, t in source.items() if name.endswith("word_embeddings.weight")).numpy()
+    table = next(t for name, t in source.items() if name.endswith("word_embeddings.weight")).float().numpy()
     words = np.zeros((tokenizer.get_vocab_size(), table.shape[1]), dtype=np.float32)
+    own = np.zeros(len(words), bool)
     for piece, index in tokenizer.get_vocab().items():
         if piece in _BERT_SPECIALS:
             words[index] = table[old_ids[_BERT_SPECIALS[piece]]]
@@ -124,7 +180,8 @@ def _english_embeddings(teacher: Path, tokenizer: Tokenizer) -> np.ndarray:
         ids = [i for i in ids if i != old.unk_token_id]
         if ids:
             words[index] = table[ids].mean(axis=0)
-    return words
+            own[index] = len(ids) == 1
+    return words, own, float(np.median(np.linalg.norm(table, axis=1)))
 
 
 def _static(tokenizer: Tokenizer, path: Path, n_pieces: int) -> tuple[np.ndarray, np.ndarray]:
