@@ -1,8 +1,8 @@
 """Train xm-mini from its data in one command: `python -m benchmarks.xm_mini.recipe DATA TEACHER OUT`.
 
 DATA holds text/LANG.txt.xz, parallel/*.tsv.xz and qa/train.en.jsonl.xz; TEACHER is the folder of all-MiniLM-L6-v2.
-`shipped` may use all of it: 23 languages learn from parallel sentences, plain text and English questions together,
-then to rank, half of it from BM25; BM25 teaches the languages that are added, too.
+`shipped` may use all of it: 23 languages learn together, from BM25's ranking of plain text, parallel sentences and
+English questions; BM25 teaches the languages that are added, too.
 `pure` is the paper's recipe: pretraining on plain text, then English questions alone; its layers start as the
 teacher's and its foreign words untranslated, or all from random numbers (`cold`). Swahili and Telugu are added at the
 end. Finished stages are passed over, interrupted ones resumed. Prints a JSON object a stage.
@@ -24,7 +24,7 @@ from xm.encoder.exchange import merge_adapter
 from xm.train import recipes
 from xm.train.add_language import add_language
 from xm.train.data import ParallelPair, QuestionPair, language_files, read_lines, read_parallel, read_questions
-from xm.train.joint import JOINT, RANKING, JointData, JointOptions, train_jointly
+from xm.train.joint import RANKING, JointData, JointOptions, train_jointly
 from xm.train.loop import LoopOptions
 from xm.train.material import AddOptions
 from xm.train.negatives import NegativeOptions, make_triples
@@ -39,9 +39,10 @@ LATER = ("sw_KE", "te_IN")  # in the vocabulary from the start, but without an a
 LEXICON = Path(__file__).parent / "lexicon.tsv"
 LEXICON_WEIGHT = 3  # a word list has no context to confuse the aligner: it counts three times
 N_ENGLISH = 4_000
-VOCAB, REDUCTION = 40_000, 12  # 25 adapters 32 wide, and all else, stay below 64 MB
+LAYERS, REDUCTION = 4, 16  # of the teacher's six layers; 25 adapters 24 wide
+VOCAB, TEACHER_SHARE = 56_000, 0.18  # with these, all stays below 64 MB
 VARIANTS = ("shipped", "pure", "cold")
-JOINT_STEPS, RANKING_STEPS = 2_200, 1_400
+JOINT_STEPS = 2_400
 PRETRAIN_STEPS, PURE_QUESTIONS = 300, 4_000  # of the pure variants: what one core has time for in an hour and a half
 QUICK_STEPS, QUICK_QUESTIONS = 4, 200
 QUICK_LINES, QUICK_LENGTH = 400, 200  # of each text, in lines and their characters
@@ -112,24 +113,18 @@ def main() -> None:
 
 
 def shipped(plan: Plan) -> tuple[Path, Path]:
-    """Warm start, joint stage, ranking stage; return the checkpoint to add languages for, and to add them to."""
-    warm, joint, ranked = plan.out / "warm", plan.out / "joint", plan.out / "ranked"
+    """Warm start and joint stage; return the checkpoint to add languages for, and to add them to."""
+    warm, joint = plan.out / "warm", plan.out / "joint"
     warm_start(plan, warm, (*plan.sentences, *[LEXICON] * LEXICON_WEIGHT))
-    together(plan, warm, joint, cycle=JOINT, options=plan.run(JOINT_STEPS, rate=8e-4, warmup=0.03, average=0.998))
-    ranking = plan.run(RANKING_STEPS, rate=6e-4, warmup=0.03, average=0.998)
-    together(plan, joint, ranked, cycle=RANKING, options=ranking)
-    return ranked, ranked
-
-
-def together(plan: Plan, source: Path, out: Path, *, cycle: tuple[str, ...], options: LoopOptions) -> None:
-    """Train all languages of `source` in batches of several kinds in turn."""
-    if not is_done(out):
+    if not is_done(joint):
         questions = plan.questions()
         triples = make_triples(questions, NegativeOptions(), seed=plan.seed)
         data = JointData(plan.texts, joint_pairs(plan, questions), triples, plan.teacher)
-        batch = JointOptions(cycle=cycle, shared_rate=0.04, heads=plan.heads)
-        report = train_jointly(source, out, data=data, options=options, batch=batch, device=plan.device)
-        say(out.name, report.as_dict())
+        batch = JointOptions(cycle=RANKING, n_parallel=24, shared_rate=0.1, heads=plan.heads)
+        options = plan.run(JOINT_STEPS, rate=8e-4, warmup=0.03, average=0.998)
+        report = train_jointly(warm, joint, data=data, options=options, batch=batch, device=plan.device)
+        say("joint", report.as_dict())
+    return joint, joint
 
 
 def pure(plan: Plan, *, cold: bool) -> tuple[Path, Path]:
@@ -139,7 +134,7 @@ def pure(plan: Plan, *, cold: bool) -> tuple[Path, Path]:
         warm_start(plan, start, ())
     elif not is_done(start):
         texts = language_files(plan.texts, (*LANGUAGES, *LATER))
-        size = Size(layers=6, width=384, heads=12, reduction=REDUCTION, vocab=plan.vocab)
+        size = Size(layers=LAYERS, width=384, heads=12, reduction=REDUCTION, vocab=plan.vocab)
         cold_start(texts, start, size=size, seed=plan.seed, languages=LANGUAGES)
     if not is_done(pretrained):
         options = plan.run(PRETRAIN_STEPS, rate=5e-4)
@@ -161,8 +156,8 @@ def pure(plan: Plan, *, cold: bool) -> tuple[Path, Path]:
 def warm_start(plan: Plan, out: Path, parallel: tuple[Path, ...]) -> None:
     """Make an untrained checkpoint of the teacher's layers."""
     if not is_done(out):
-        sizes = {"vocab_size": plan.vocab, "reduction": REDUCTION, "seed": plan.seed}
-        options = recipes.WarmStartOptions(tuple(LANGUAGES), LATER, **sizes)
+        sizes = {"vocab_size": plan.vocab, "teacher_share": TEACHER_SHARE, "n_layers": LAYERS, "reduction": REDUCTION}
+        options = recipes.WarmStartOptions(tuple(LANGUAGES), LATER, seed=plan.seed, **sizes)
         recipes.warm_start(recipes.WarmStartFiles(plan.texts, parallel, plan.teacher), out, options=options)
 
 
