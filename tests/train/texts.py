@@ -51,7 +51,7 @@ def write_teacher(folder: Path) -> Path:
     """Write an English BERT, 48 wide, whose words are those of ROWS."""
     torch.manual_seed(0)
     words = sorted({word for english, _ in ROWS for word in english.split()})
-    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])}
+    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, "?"])}
     config = BertConfig(
         vocab_size=len(vocabulary), hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
         max_position_embeddings=260, layer_norm_eps=1e-12,

@@ -21,14 +21,14 @@ from xm.train.data import ParallelPair, read_lines
 from xm.train.lexicon import cooccurrence_embeddings, translate_embeddings, translation_table
 from xm.train.tokenizer import MASK, SPECIALS
 
-_BERT_SPECIALS = dict(zip((*SPECIALS, MASK), ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"), strict=True))
+# What our special tokens start as. The markers are <unk>, and queries end in masks: as [UNK] and [MASK] they would
+# spoil every score until they are trained; as [CLS], masks would be the same in every query, and learn nothing.
+_STARTS = dict(zip((*SPECIALS, MASK), ("[CLS]", "[PAD]", "[SEP]", "[CLS]", "?"), strict=True))
 _ENGLISH_WEIGHT = 2.0  # a piece shared with English leans to its English meaning: fine-tuning sees English only
 _CHARS_FOR_COUNTS = 6_000_000
 _ENGLISH_SHARE = 0.2  # of a piece's occurrences: the teacher's own pieces stay as they are above it
 _COUNTED = 1_000  # characters of a line: less than the 512 pieces that a teacher reads
 _MEANING = 0.7  # of a piece's length is what it means, before it gets a direction of its own
-# The markers are `<unk>` and queries end in masks: as [UNK] and [MASK] start, they would spoil every score.
-_STARTS = {**{special: special for special in SPECIALS}, "<unk>": "<s>", MASK: "<s>"}
 
 
 def xmod_config(
@@ -135,8 +135,8 @@ def word_embeddings(
     words = set_apart(words, norm=norm, seed=seed)
     kept = own & (english > _ENGLISH_SHARE * total)
     words[kept] = english_words[kept]
-    for ours, theirs in _STARTS.items():
-        words[tokenizer.token_to_id(ours)] = english_words[tokenizer.token_to_id(theirs)]
+    specials = [tokenizer.token_to_id(special) for special in _STARTS]
+    words[specials] = english_words[specials]
     return words.astype(np.float32)
 
 
@@ -165,13 +165,15 @@ def _english_embeddings(teacher: Path, tokenizer: Tokenizer) -> tuple[np.ndarray
     """
     old = AutoTokenizer.from_pretrained(teacher)
     old_ids = old.get_vocab()  # once: the tokenizer builds this dictionary anew at each look
+    if lacking := set(_STARTS.values()) - set(old_ids):
+        raise TrainingError(f"{teacher}: its vocabulary lacks {', '.join(sorted(lacking))}; a warm start needs BERT's")
     source = load_file(teacher / "model.safetensors")
     table = next(t for name, t in source.items() if name.endswith("word_embeddings.weight")).float().numpy()
     words = np.zeros((tokenizer.get_vocab_size(), table.shape[1]), dtype=np.float32)
     own = np.zeros(len(words), bool)
     for piece, index in tokenizer.get_vocab().items():
-        if piece in _BERT_SPECIALS:
-            words[index] = table[old_ids[_BERT_SPECIALS[piece]]]
+        if piece in _STARTS:
+            words[index] = table[old_ids[_STARTS[piece]]]
             continue
         text = piece.removeprefix("▁")
         ids = old(text, add_special_tokens=False)["input_ids"]
