@@ -120,7 +120,7 @@ def shipped(plan: Plan) -> tuple[Path, Path]:
         questions = plan.questions()
         triples = make_triples(questions, NegativeOptions(), seed=plan.seed)
         data = JointData(plan.texts, joint_pairs(plan, questions), triples, plan.teacher)
-        batch = JointOptions(cycle=RANKING, n_parallel=24, shared_rate=0.1, heads=plan.heads)
+        batch = JointOptions(cycle=RANKING, heads=plan.heads)
         options = plan.run(JOINT_STEPS, rate=8e-4, warmup=0.03, average=0.998)
         report = train_jointly(warm, joint, data=data, options=options, batch=batch, device=plan.device)
         say("joint", report.as_dict())

@@ -27,7 +27,7 @@ from xm.train.student import LateInteraction, Texts, load_student, save_student
 KINDS = ("parallel", "cloze", "bm25", "triples")
 # They alternate: none is forgotten. Half of the batches are parallel: nothing else ties a language to the others.
 JOINT = ("parallel", "cloze", "parallel", "cloze", "parallel", "triples", "parallel", "cloze")
-# Afterwards, how to rank: half of the batches learn from BM25.
+# How to rank: half of the batches learn from BM25, which also covers what inverse cloze teaches.
 RANKING = ("bm25", "parallel", "bm25", "parallel", "bm25", "triples", "bm25", "parallel")
 
 
@@ -50,11 +50,11 @@ class JointOptions:
     """
 
     cycle: tuple[str, ...] = JOINT
-    n_parallel: int = 48
+    n_parallel: int = 24
     n_cloze: int = 12
     n_bm25: int = 8
     n_triples: int = 6
-    shared_rate: float = 0.06
+    shared_rate: float = 0.1
     heads: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:

@@ -25,7 +25,6 @@ from xm.train.triples import read_training
 
 _MINED_SHARE = 0.95  # of the positive's score: Moreira et al. 2024
 _TOKEN_RATE, _SCORE_RATE = 5e-4, 2e-5  # learning rates: new embeddings and adapters, weights that know their work
-_JOINT_STEPS, _JOINT_WARMUP, _JOINT_AVERAGE = 2_400, 60, 0.998  # those of xm-mini (benchmarks/xm_mini/recipe.py)
 
 
 def add_retrieval_stages(stages: argparse._SubParsersAction) -> None:
@@ -87,8 +86,8 @@ def _add_distil(stages: argparse._SubParsersAction) -> None:
 def _add_joint(stages: argparse._SubParsersAction) -> None:
     """Add the stage that takes parallel sentences, inverse cloze and English questions in turn."""
     joint = stages.add_parser("joint", help="parallel sentences, inverse cloze in every language, English questions")
-    add_stage(joint, steps=_JOINT_STEPS, learning_rate=_TOKEN_RATE)
-    joint.set_defaults(average=_JOINT_AVERAGE, warmup=_JOINT_WARMUP / _JOINT_STEPS)
+    add_stage(joint, steps=2_000, learning_rate=8e-4)  # these four are xm-mini's (benchmarks/xm_mini/recipe.py)
+    joint.set_defaults(warmup=0.03, average=0.998)
     add_files(joint, ("texts", "teacher"))
     _add_questions(joint, required=True)
     _add_negatives(joint)
@@ -96,7 +95,9 @@ def _add_joint(stages: argparse._SubParsersAction) -> None:
     joint.add_argument(
         "--shared-rate", type=float, default=options.shared_rate, help="of the learning rate, for shared weights"
     )
-    joint.add_argument("--ranking", action="store_true", help="learn mostly from BM25: for a checkpoint of this stage")
+    joint.add_argument(
+        "--ranking", action="store_true", help="BM25's ranking in place of inverse cloze, as for xm-mini"
+    )
     joint.add_argument("--heads", type=_sizes, default=(), metavar="32,64,128", help="train heads of these dims too")
     joint.add_argument("--device", choices=DEVICES, default="auto")
     joint.set_defaults(run=_joint)
