@@ -47,4 +47,5 @@ def test_a_translation_is_a_whole_word_but_where_the_script_has_no_spaces() -> N
 
 
 def test_the_word_list_gives_every_translation_of_a_word() -> None:
-    assert read_lexicon("zh_CN")["how"][:2] == ["如何", "怎么"]
+    assert read_lexicon("en_XX", "zh_CN")["how"][:2] == ["如何", "怎么"]
+    assert "how" in read_lexicon("zh_CN", "en_XX")["怎么"]

@@ -51,7 +51,7 @@ def main() -> None:
     asked = [(row["topic"], encoder.encode_query(row["text"], _given("en_XX"))) for row in queries]
     by_language: dict[str, list[Trial]] = {}
     for passage in passages:
-        words = read_lexicon(passage["language"])
+        words = read_lexicon("en_XX", passage["language"])
         encoded = encoder.encode_passages([passage["text"]], [_given(passage["language"])])[0]
         for topic, query in asked:
             if topic == passage["topic"]:
@@ -110,15 +110,16 @@ def summary(found: Sequence[Trial]) -> dict[str, float]:
     }
 
 
-def read_lexicon(code: str) -> dict[str, list[str]]:
-    """Read the word list: English word -> its translations in `code`."""
+def read_lexicon(source: str, target: str) -> dict[str, list[str]]:
+    """Read the word list: a word of the language `source` -> its translations in `target` (XMOD codes)."""
     with LEXICON.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    column = next(name for name in rows[0] if find_code(name) == code)
+    columns = {find_code(name): name for name in rows[0]}
     words: dict[str, list[str]] = {}
     for row in rows:
-        for english in row["en"].split("|"):
-            words.setdefault(english.strip().lower(), []).extend(v.strip() for v in row[column].split("|") if v.strip())
+        ours, theirs = ([v.strip() for v in row[columns[code]].split("|") if v.strip()] for code in (source, target))
+        for word in ours:
+            words.setdefault(word.lower(), []).extend(theirs)
     return words
 
 
