@@ -26,7 +26,7 @@ def encoder() -> Encoder:
 def test_it_is_what_its_card_says() -> None:
     facts = inspect_checkpoint("xm-mini")
     assert facts.layout == "Stanford"
-    assert (facts.dim, facts.n_layers, facts.hidden, facts.vocab_size) == (128, 6, 384, 40_000)
+    assert (facts.dim, facts.n_layers, facts.hidden, facts.vocab_size) == (128, 4, 384, 56_000)
     assert facts.dims == (128, 64, 32)
     assert set(facts.languages) == {find_code(language) for language in LANGUAGES}
     assert sum(path.stat().st_size for path in (ROOT / "assets" / "xm-mini").iterdir()) <= 64_000_000
@@ -51,17 +51,7 @@ def test_the_first_screen_shows_what_this_checkpoint_computes(encoder: Encoder) 
     [
         ("plants", "en_XX", "plants", "A água alimenta as plantas no verão.", "pt_XX", "plantas"),
         ("the water", "en_XX", "water", "Le poisson nage dans l'eau froide.", "fr_XX", "eau"),
-        pytest.param(
-            "the moon",
-            "en_XX",
-            "moon",
-            "La luna brilla de noche.",
-            "es_XX",
-            "luna",
-            marks=pytest.mark.xfail(
-                strict=True, reason="since the ranking stage it finds brilla; the card's limits say so"
-            ),
-        ),
+        ("the moon", "en_XX", "moon", "La luna brilla de noche.", "es_XX", "luna"),
         ("blood", "en_XX", "blood", "心臓は血を送る。", "ja_XX", "血"),
     ],
 )
