@@ -142,7 +142,7 @@ def summarise(lines: list[dict[str, object]], encoder: "Encoder") -> dict[str, o
             for one, other in pairs
             if other in means
         },
-        "model": encoder.model,
+        "model": Path(encoder.model).name,
         "revision": encoder.revision,
         "precision": encoder.precision,
         "machine": f"{platform.platform()}, {platform.machine()}, Python {platform.python_version()}",
