@@ -45,7 +45,8 @@ class Teacher:
     def __post_init__(self) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(self.folder)
         self.model = AutoModel.from_pretrained(self.folder).eval().to(self.device)
-        self.model.encoder.layer = self.model.encoder.layer[: self.n_layers]
+        if self.n_layers is not None and self.n_layers < self.model.config.num_hidden_layers:
+            self.model.encoder.layer = self.model.encoder.layer[: self.n_layers]
 
     @torch.inference_mode()
     def hidden(self, texts: Sequence[str]) -> list[Tensor]:
