@@ -87,9 +87,15 @@ class Visitor:
 
     def search(self, query: str) -> None:
         """Search and wait for the answer to this very query."""
-        self.page.fill("#search-query textarea, #search-query input", query)
+        self.type_query(query)
         self.page.click("#search-go")
         self.page.wait_for_selector("#search-status .xm-idle", state="attached")
+
+    def type_query(self, query: str) -> None:
+        """Type over the query that the box opens with; what is typed before that one is there would be lost."""
+        box = "#search-query textarea, #search-query input"
+        self.page.wait_for_function("box => document.querySelector(box)?.value", arg=box)
+        self.page.fill(box, query)
 
     def choose(self, path: Path) -> None:
         """Choose a file in place of the one before it."""
@@ -366,7 +372,7 @@ def test_several_visitors_search_at_once(context: Any, url: str) -> None:
     visitors = [Visitor(context, url) for _ in range(3)]
     for who in visitors:
         who.open("Search")
-        who.page.fill("#search-query textarea, #search-query input", "how do bats find their way at night")
+        who.type_query("how do bats find their way at night")
     for who in visitors:
         who.page.click("#search-go")
     shown = [who.hits() for who in visitors]
