@@ -11,7 +11,7 @@ from transformers import BertModel
 
 from tests.train.texts import ROWS, write_teacher
 from xm.errors import TrainingError
-from xm.train import recipes
+from xm.train import recipes, warm_start
 from xm.train.data import ParallelPair
 from xm.train.distil import Teacher
 from xm.train.student import load_student
@@ -116,3 +116,11 @@ def test_the_first_layers_alone_are_the_teachers_first_layers(folder: Path, tmp_
 def test_what_the_teacher_cannot_give_is_an_error(folder: Path, tmp_path: Path, options: dict, message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         start(folder, tmp_path, **options)
+
+
+def test_a_teacher_without_what_special_tokens_start_as_is_an_error(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(warm_start._STARTS, "<mask>", "[NOWHERE]")
+    with pytest.raises(TrainingError, match=r"lacks \[NOWHERE\]"):
+        start(folder, tmp_path)

@@ -27,7 +27,7 @@ from xm.train.student import LateInteraction, Texts, load_student, save_student
 KINDS = ("parallel", "cloze", "bm25", "triples")
 # They alternate: none is forgotten. Half of the batches are parallel: nothing else ties a language to the others.
 JOINT = ("parallel", "cloze", "parallel", "cloze", "parallel", "triples", "parallel", "cloze")
-# How to rank: half of the batches learn from BM25, which also covers what inverse cloze teaches.
+# How to rank: half of the batches learn from BM25.
 RANKING = ("bm25", "parallel", "bm25", "parallel", "bm25", "triples", "bm25", "parallel")
 
 
