@@ -1,12 +1,13 @@
 """Inverse-cloze pairs: what is query, what is passage, and that a seed decides."""
 
 import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from xm.errors import TrainingError
-from xm.train.cloze import cloze_batch, cloze_pair, longer, read_paragraphs
+from xm.train.cloze import ClozePair, cloze_batch, cloze_pair, longer, read_paragraphs, shorten
 
 PARAGRAPH = " ".join(f"This is sentence number {number} of a paragraph." for number in range(12))
 
@@ -28,8 +29,18 @@ def test_about_a_fifth_of_the_passages_keep_the_sentence() -> None:
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_the_share_of_passages_that_keep_the_sentence_can_be_set(share: float) -> None:
-    pairs = cloze_batch([PARAGRAPH] * 10, random.Random(2), size=50, kept=share)
-    assert {pair.query in pair.passage for pair in pairs} == {bool(share)}
+    pairs = [cloze_pair(PARAGRAPH, random.Random(seed), kept=share) for seed in range(50)]
+    assert {pair.query in pair.passage for pair in pairs if pair} == {bool(share)}
+
+
+def test_a_passage_is_shortened_to_a_stretch_of_any_length() -> None:
+    pair = ClozePair("sentence number", PARAGRAPH)
+    generator = random.Random(4)
+    stretches = [shorten(pair, generator) for _ in range(600)]
+    lengths = Counter(stretch.passage.count("number") for stretch in stretches)
+    assert all(stretch.query == pair.query and stretch.passage in PARAGRAPH for stretch in stretches)
+    assert set(lengths) == set(range(1, 13))
+    assert max(lengths.values()) < 2.5 * min(lengths.values())  # 50 of each expected
 
 
 def test_longer_leaves_out_short_paragraphs_unless_too_few_are_long() -> None:

@@ -67,7 +67,7 @@ def test_the_file_gives_the_divergence_that_was_measured(folder: Path, added: Ad
     student.languages.append("it_IT")
     paragraphs = read_paragraphs(folder / "it.txt")
     ranking = Ranking.of(texts, paragraphs[:-16])
-    held = Ranking(ranking.texts, paragraphs[-16:], ranking.bm25)
+    held = Ranking.of(texts, paragraphs[-16:], bm25=ranking.bm25)
     with torch.inference_mode():
         batches = [held.draw(random.Random(f"{OPTIONS.seed}/held/{i}"), size=4) for i in range(6)]
         losses = [held.loss(student.eval(), pairs, "it_IT")[0].item() for pairs in batches]

@@ -5,8 +5,8 @@ They need plain text only, so every language learns to retrieve, not English alo
 
 import random
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xm.errors import TrainingError
@@ -71,15 +71,29 @@ def cloze_pair(paragraph: str, generator: random.Random, *, kept: float = KEPT) 
     return ClozePair(query, passage) if passage else None
 
 
-def cloze_batch(
-    paragraphs: Sequence[str], generator: random.Random, *, size: int, kept: float = KEPT
-) -> list[ClozePair]:
+def shorten(pair: ClozePair, generator: random.Random) -> ClozePair:
+    """Leave a stretch of the passage, from one sentence to all of them: each length is as likely."""
+    sentences = _sentences(pair.passage)
+    length = generator.randint(1, len(sentences))
+    start = generator.randint(0, len(sentences) - length)
+    return replace(pair, passage=" ".join(sentences[start : start + length]))
+
+
+def cloze_batch(paragraphs: Sequence[str], generator: random.Random, *, size: int) -> list[ClozePair]:
     """Draw pairs of neighbouring paragraphs until the batch is full."""
+
+    def neighbours() -> Iterable[ClozePair | None]:
+        start = generator.randrange(len(paragraphs) - _NEIGHBOURS)
+        return [cloze_pair(line, generator) for line in paragraphs[start : start + _NEIGHBOURS]]
+
+    return fill_batch(neighbours, size=size)
+
+
+def fill_batch(draw: Callable[[], Iterable[ClozePair | None]], *, size: int) -> list[ClozePair]:
+    """Draw a few pairs at a time until the batch is full."""
     pairs: list[ClozePair] = []
     for _ in range(20 * size):
-        start = generator.randrange(len(paragraphs) - _NEIGHBOURS)
-        drawn = [cloze_pair(line, generator, kept=kept) for line in paragraphs[start : start + _NEIGHBOURS]]
-        pairs += [pair for pair in drawn if pair]
+        pairs += [pair for pair in draw() if pair]
         if len(pairs) >= size:
             return pairs[:size]
     raise TrainingError(f"{20 * size} draws gave {len(pairs)} inverse-cloze pairs of {size}; give text with sentences")

@@ -96,7 +96,8 @@ def _read(text: Path, texts: Texts) -> _Material:
         )
     counts = piece_counts(np.concatenate(texts.pieces(paragraphs)), texts.tokenizer.get_vocab_size())
     learnt = Ranking.of(texts, paragraphs[:-n_held])
-    return _Material(learnt, replace(learnt, paragraphs=paragraphs[-n_held:]), unknown_share(counts, text))
+    held = Ranking.of(texts, paragraphs[-n_held:], bm25=learnt.bm25)
+    return _Material(learnt, held, unknown_share(counts, text))
 
 
 @torch.inference_mode()
