@@ -28,7 +28,7 @@ PAIRS = (
     ("tsunami.es.2", "tsunami.en"),
     ("moon_phases.ja.2", "moon_phases.id"),
     ("vaccines.ar.2", "vaccines.ru"),
-    ("antibiotics.hi.2", "antibiotics.zh"),
+    ("vaccines.hi.2", "vaccines.zh"),
 )
 
 
