@@ -107,6 +107,8 @@ def test_a_ranking_task_takes_long_paragraphs_and_reads_them_further(
     assert list(task.paragraphs) == long
     assert task.texts.passage_room > texts.passage_room
     assert task.bm25.n_texts == len(long)
+    whole = [len(ids[: task.texts.passage_room]) for ids in texts.pieces(long)]
+    assert 0.2 < task.bm25.mean_length / np.mean(whole) < 0.8  # as short as passages are drawn: about half
     pairs = task.draw(random.Random(0), size=200)
     assert len(pairs) == 200
     found = task.loss(model, pairs[:4], "fr_XX")[0].item()

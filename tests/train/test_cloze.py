@@ -1,6 +1,7 @@
 """Inverse-cloze pairs: what is query, what is passage, and that a seed decides."""
 
 import random
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def test_a_passage_is_shortened_to_a_stretch_of_any_length() -> None:
     assert all(stretch.query == pair.query and stretch.passage in PARAGRAPH for stretch in stretches)
     assert set(lengths) == set(range(1, 13))
     assert max(lengths.values()) < 2.5 * min(lengths.values())  # 50 of each expected
+    assert {int(re.findall(r"\d+", stretch.passage)[0]) for stretch in stretches} == set(range(12))  # from anywhere
 
 
 def test_longer_leaves_out_short_paragraphs_unless_too_few_are_long() -> None:
