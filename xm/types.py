@@ -277,9 +277,9 @@ def digest_of(parts: Iterable[str]) -> str:
 class LanguageChange:
     """What training a language's adapter changed; losses in nats.
 
-    losses: (n_steps,) float32, in training. before, after: on held-out text, through the adapter of the nearest
-    language and through the new one. cosines: a sentence, (n_tokens,) in [-1, 1], of embeddings before and after.
-    task: what the losses are of, masked pieces or BM25's ranking.
+    losses: (n_steps,) float32, in training, NaN of a step with another task. before, after: on held-out text, through
+    the adapter of the nearest language and through the new one. cosines: a sentence, (n_tokens,) in [-1, 1], of
+    embeddings before and after. task: what the losses are of, masked pieces or BM25's ranking.
     """
 
     code: str

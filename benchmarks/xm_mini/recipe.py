@@ -2,7 +2,7 @@
 
 DATA holds text/LANG.txt.xz, parallel/*.tsv.xz and qa/train.en.jsonl.xz; TEACHER is the folder of all-MiniLM-L6-v2.
 `shipped` may use all of it: 23 languages learn together, from BM25's ranking of plain text, parallel sentences and
-English questions; BM25 teaches the languages that are added, too.
+English questions; of these, BM25 and parallel sentences teach the languages that are added, too.
 `pure` is the paper's recipe: pretraining on plain text, then English questions alone; its layers start as the
 teacher's and its foreign words untranslated, or all from random numbers (`cold`). Swahili and Telugu are added at the
 end. Finished stages are passed over, interrupted ones resumed. Prints a JSON object a stage.
@@ -29,7 +29,7 @@ from xm.train.loop import LoopOptions
 from xm.train.material import AddOptions
 from xm.train.negatives import NegativeOptions, make_triples
 from xm.train.pretrain import PretrainOptions, Size, cold_start, pretrain
-from xm.train.rank_language import rank_language
+from xm.train.rank_language import RankOptions, rank_language
 
 LANGUAGES = (
     "en_XX es_XX fr_XX it_IT pt_XX id_ID de_DE ru_RU zh_CN ja_XX nl_XX vi_VN hi_IN ar_AR "  # mMARCO's 14
@@ -164,16 +164,17 @@ def warm_start(plan: Plan, out: Path, parallel: tuple[Path, ...]) -> None:
 def add_later(plan: Plan, source: Path, tuned: Path, *, ranking: bool) -> tuple[list[str], Path]:
     """Train an adapter for each later language on `source`; return their files, and `tuned` with all of them.
 
-    `ranking`: BM25 teaches it, in place of masked words.
+    `ranking`: BM25 and parallel sentences teach it, in place of masked words.
     """
     files, merged = [], tuned
     for code, text in language_files(plan.texts, LATER).items():
         file, target = plan.out / code / f"{code}.safetensors", plan.out / f"with_{code}"
         if not file.is_file():
             if ranking:
-                options = plan.run(100, rate=1e-3)
+                options = plan.run(200, rate=4e-3)
+                batch = RankOptions(pairs=read_pairs(plan, [code]))
                 added = rank_language(
-                    source, file.parent, code=code, text=text, size=8, options=options, device=plan.device
+                    source, file.parent, code=code, text=text, batch=batch, options=options, device=plan.device
                 )
             else:
                 options = plan.run(300, rate=1e-3)
@@ -190,10 +191,15 @@ def add_later(plan: Plan, source: Path, tuned: Path, *, ranking: bool) -> tuple[
 
 def joint_pairs(plan: Plan, questions: Sequence[QuestionPair]) -> list[ParallelPair]:
     """Read all parallel sentences and the word list; add some English, so that it is not forgotten."""
-    files = (*sorted((plan.data / "parallel").glob("*.tsv.xz")), LEXICON)
     english = recipes.english_pairs(plan.texts, questions)
     some = random.Random(plan.seed).sample(english, min(N_ENGLISH, len(english)))
-    return [*(pair for path in files for pair in read_parallel(path, LANGUAGES)), *some]
+    return [*read_pairs(plan, LANGUAGES), *some]
+
+
+def read_pairs(plan: Plan, codes: Sequence[str]) -> list[ParallelPair]:
+    """Read the parallel sentences and the word list of some languages."""
+    files = (*sorted((plan.data / "parallel").glob("*.tsv.xz")), LEXICON)
+    return [pair for path in files for pair in read_parallel(path, codes)]
 
 
 def shorten_texts(plan: Plan) -> None:

@@ -15,7 +15,8 @@ from xm.errors import TrainingError
 from xm.train.add_language import AddedLanguage, add_language, grow, mlm_loss
 from xm.train.loop import LoopOptions
 from xm.train.material import HELD_ROWS, AddOptions, Material
-from xm.train.mlm import HEAD_FILE, MaskedLanguageModel, OwnRows, load_head
+from xm.train.mlm import HEAD_FILE, MaskedLanguageModel, load_head
+from xm.train.own_rows import OwnRows
 from xm.train.pretrain import PretrainOptions, pretrain
 from xm.train.student import load_student
 
@@ -115,7 +116,7 @@ def test_only_rows_of_the_text_s_pieces_learn_and_the_table_stays(source: Path, 
 
 def test_own_rows_add_to_their_rows_alone() -> None:
     words = torch.nn.Embedding(5, 2)
-    own = OwnRows(words, torch.tensor([1, 3]))
+    own = OwnRows(words, torch.tensor([1, 3]), "it_IT")
     with torch.no_grad():
         own.added.copy_(torch.tensor([[1.0, 0.0], [0.0, 10.0]]))
     expected = words.weight.clone()
@@ -123,6 +124,8 @@ def test_own_rows_add_to_their_rows_alone() -> None:
     expected[3, 1] += 10
     assert torch.equal(own(torch.arange(5)), expected)
     assert torch.equal(own.values(), expected[[1, 3]])
+    own.reads("fr_XX")
+    assert torch.equal(own(torch.arange(5)), words.weight)
 
 
 def test_a_checkpoint_without_an_mlm_head_learns_one_first(source: Path, texts: Path, tmp_path: Path) -> None:

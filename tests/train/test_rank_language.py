@@ -16,10 +16,11 @@ from xm.train.add_language import AddedLanguage
 from xm.train.bm25 import Ranking
 from xm.train.cloze import read_paragraphs
 from xm.train.loop import LoopOptions
-from xm.train.rank_language import rank_language
+from xm.train.rank_language import RankOptions, rank_language
 from xm.train.student import load_student
 
 OPTIONS = LoopOptions(n_steps=40, learning_rate=1e-2, save_every=4)
+BATCH = RankOptions(batch_size=4)
 WEIGHTS = "model.safetensors"
 
 
@@ -34,8 +35,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def add(folder: Path, out: Path, *, code: str = "it_IT", text: str = "it.txt") -> AddedLanguage:
-    return rank_language(folder / "source", out, code=code, text=folder / text, size=4, options=OPTIONS)
+def add(
+    folder: Path, out: Path, *, code: str = "it_IT", text: str = "it.txt", batch: RankOptions = BATCH
+) -> AddedLanguage:
+    return rank_language(folder / "source", out, code=code, text=folder / text, batch=batch, options=OPTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -120,5 +123,5 @@ def test_the_command_writes_adapter_checkpoint_and_picture(
     assert read_adapter(tmp_path / "out" / "it_IT.safetensors").facts.notes["taught"] == "BM25"
     assert load_student(tmp_path / "merged")[0].languages == ["en_XX", "fr_XX", "it_IT"]
     assert "divergence from BM25" in (tmp_path / "changed.html").read_text(encoding="utf-8")
-    assert main([*arguments, "--embeddings"]) == 2
-    assert "leave --embeddings" in capsys.readouterr().err
+    assert main([*arguments, "--head", str(folder / "it.txt")]) == 2
+    assert "leave --head out" in capsys.readouterr().err

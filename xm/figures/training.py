@@ -44,8 +44,9 @@ def _loss_traces(change: LanguageChange) -> list[go.Scatter]:
     last = len(steps)
     nearest = f"{change.nearest}, untrained, held-out text: {change.before:.2f}"
     after = f"{change.code}, trained, held-out text: {change.after:.2f}"
+    line = {"mode": "lines", "line": {"color": NEW, "width": 1}}
     return [
-        go.Scatter(x=steps, y=change.losses.tolist(), mode="lines", name="training", line={"color": NEW, "width": 1}),
+        go.Scatter(x=steps, y=change.losses.tolist(), connectgaps=True, name="training", **line),
         go.Scatter(
             x=[0, last], y=[change.before] * 2, mode="lines", name=nearest, line={"color": FORMER, "dash": "dash"}
         ),

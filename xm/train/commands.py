@@ -11,11 +11,11 @@ from xm.languages import find_code
 from xm.train import recipes
 from xm.train.add_language import add_language
 from xm.train.arguments import add_files, add_json, add_run, options_of, report_of, whole
-from xm.train.data import language_files
+from xm.train.data import ParallelPair, language_files, read_parallel
 from xm.train.device import DEVICES
 from xm.train.material import AddOptions
 from xm.train.pretrain import PretrainOptions, cold_start, pretrain, read_size
-from xm.train.rank_language import rank_language
+from xm.train.rank_language import RankOptions, rank_language
 from xm.train.retrieval_commands import add_retrieval_stages
 from xm.types import LanguageChange
 
@@ -91,6 +91,14 @@ def _add_add_language(stages: argparse._SubParsersAction) -> None:
     parser.add_argument("--text", type=Path, required=True, help="plain text, a paragraph a line; .txt or .xz")
     parser.add_argument("--minutes", type=float, default=5.0, help="time for all of it, unless --steps is given")
     parser.add_argument("--ranking", action="store_true", help="learn to rank as BM25 does, not masked words")
+    parser.add_argument(
+        "--parallel",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE.tsv",
+        help="with --ranking: also learn from English translations; first line names the languages",
+    )
     parser.add_argument("--embeddings", action="store_true", help="also train word embeddings, for this language alone")
     parser.add_argument("--head", type=Path, help="mlm_head.safetensors of `xm train pretrain`")
     parser.add_argument("--batch-size", type=whole, default=AddOptions.batch_size, help="rows, or queries")
@@ -106,10 +114,10 @@ def _add_add_language(stages: argparse._SubParsersAction) -> None:
 
 
 def _add_language(args: argparse.Namespace) -> Report:
-    if args.ranking and (args.embeddings or args.head):
-        raise TrainingError(
-            "--ranking trains the adapter alone, without masked words: leave --embeddings and --head out"
-        )
+    if args.ranking and args.head:
+        raise TrainingError("--ranking predicts no masked words: leave --head out")
+    if args.parallel and not args.ranking:
+        raise TrainingError("--parallel goes with --ranking: masked words are learnt from --text alone")
     if args.merge and args.embeddings and not args.share_rows:
         raise TrainingError("--merge puts word embeddings into the table of all languages: say so with --share-rows")
     seconds = None if args.steps else 60 * args.minutes
@@ -118,7 +126,9 @@ def _add_language(args: argparse.Namespace) -> Report:
     code, options = find_code(args.code), options_of(args, max_seconds=seconds)
     given = {"code": code, "text": args.text, "options": options, "device": args.device}
     if args.ranking:
-        added = rank_language(args.source, args.out, size=args.batch_size, **given)
+        pairs = [pair for path in args.parallel for pair in _pairs_of(path, code)]
+        ranked = RankOptions(args.batch_size, pairs, embeddings=args.embeddings)
+        added = rank_language(args.source, args.out, batch=ranked, **given)
     else:
         added = add_language(args.source, args.out, batch=batch, **given)
     path = args.out / f"{code}.safetensors"
@@ -131,6 +141,14 @@ def _add_language(args: argparse.Namespace) -> Report:
         _draw(added.change, args.picture)
         facts["picture"] = str(args.picture)
     return report_of(facts)
+
+
+def _pairs_of(path: Path, code: str) -> list[ParallelPair]:
+    """Read the sentences of one language; none is an error, for the file was named for them."""
+    pairs = read_parallel(path, [code])
+    if not pairs:
+        raise TrainingError(f"{path} has no sentences in {code}: its first line must name that language and en")
+    return pairs
 
 
 def _draw(change: LanguageChange, path: Path) -> None:

@@ -94,27 +94,6 @@ class MaskedLanguageModel(nn.Module):
         )
 
 
-class OwnRows(nn.Module):
-    """Word embeddings of which some rows have an addition that learns; the table below them stays as it is."""
-
-    def __init__(self, words: nn.Embedding, ids: Tensor) -> None:
-        """Let the rows `ids` (n_rows,) learn; the additions start at zero."""
-        super().__init__()
-        self.words, self.ids = words, ids
-        self.added = nn.Parameter(torch.zeros(len(ids), words.embedding_dim, device=ids.device))
-        self._place = torch.full((words.num_embeddings,), len(ids), device=ids.device)
-        self._place[ids] = torch.arange(len(ids), device=ids.device)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Return the embeddings of `ids`."""
-        added = torch.cat([self.added, self.added.new_zeros(1, self.added.shape[1])])
-        return self.words(ids) + functional.embedding(self._place[ids], added)
-
-    def values(self) -> Tensor:
-        """Return the rows as they are now, (n_rows, hidden)."""
-        return self.words.weight[self.ids] + self.added
-
-
 def save_head(model: MaskedLanguageModel, folder: Path) -> None:
     """Write transform, layer norm and bias to `folder`."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _head_tensors(model).items()}

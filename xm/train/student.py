@@ -21,6 +21,7 @@ from transformers import XmodModel
 from xm.encoder.xmod import read_xmod, route_adapters
 from xm.errors import TrainingError
 from xm.train.device import choose_device, mixed_precision
+from xm.train.own_rows import OwnRows
 from xm.train.warm_start import METADATA, save_checkpoint
 
 _CPU = torch.device("cpu")
@@ -63,6 +64,9 @@ class LateInteraction(nn.Module):
             raise TrainingError(f"no adapter {batch.language!r}; this model has {', '.join(self.languages)}")
         lang_ids = torch.full((len(batch.ids),), self.languages.index(batch.language))
         mask = batch.attended.long()
+        words = self.backbone.embeddings.word_embeddings
+        if isinstance(words, OwnRows):
+            words.reads(batch.language)
         with mixed_precision(batch.ids.device):
             states = self.backbone(input_ids=batch.ids, attention_mask=mask, lang_ids=lang_ids).last_hidden_state
         return states.float()
