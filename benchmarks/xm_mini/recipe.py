@@ -2,7 +2,7 @@
 
 DATA holds text/LANG.txt.xz, parallel/*.tsv.xz and qa/train.en.jsonl.xz; TEACHER is the folder of all-MiniLM-L6-v2.
 `shipped` may use all of it: 23 languages learn together, from BM25's ranking of plain text, parallel sentences and
-English questions; of these, BM25 and parallel sentences teach the languages that are added, too.
+English questions; BM25 and parallel sentences teach the languages that are added, too.
 `pure` is the paper's recipe: pretraining on plain text, then English questions alone; its layers start as the
 teacher's and its foreign words untranslated, or all from random numbers (`cold`). Swahili and Telugu are added at the
 end. Finished stages are passed over, interrupted ones resumed. Prints a JSON object a stage.
@@ -172,7 +172,7 @@ def add_later(plan: Plan, source: Path, tuned: Path, *, ranking: bool) -> tuple[
         if not file.is_file():
             if ranking:
                 options = plan.run(200, rate=4e-3)
-                batch = RankOptions(pairs=read_pairs(plan, [code]))
+                batch = RankOptions(pairs=read_pairs(plan.data, [code]))
                 added = rank_language(
                     source, file.parent, code=code, text=text, batch=batch, options=options, device=plan.device
                 )
@@ -193,12 +193,12 @@ def joint_pairs(plan: Plan, questions: Sequence[QuestionPair]) -> list[ParallelP
     """Read all parallel sentences and the word list; add some English, so that it is not forgotten."""
     english = recipes.english_pairs(plan.texts, questions)
     some = random.Random(plan.seed).sample(english, min(N_ENGLISH, len(english)))
-    return [*read_pairs(plan, LANGUAGES), *some]
+    return [*read_pairs(plan.data, LANGUAGES), *some]
 
 
-def read_pairs(plan: Plan, codes: Sequence[str]) -> list[ParallelPair]:
+def read_pairs(data: Path, codes: Sequence[str]) -> list[ParallelPair]:
     """Read the parallel sentences and the word list of some languages."""
-    files = (*sorted((plan.data / "parallel").glob("*.tsv.xz")), LEXICON)
+    files = (*sorted((data / "parallel").glob("*.tsv.xz")), LEXICON)
     return [pair for path in files for pair in read_parallel(path, codes)]
 
 

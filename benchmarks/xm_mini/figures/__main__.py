@@ -3,7 +3,7 @@
 Writes OUT/NAME.json, a line after each set, and OUT/NAME.html beside one plotly.min.js, and prints the numbers as a
 Markdown table; called again, it goes on where it stopped. With `--draw`, only charts and tables are made, from the JSON
 that is there. Figures, and what --start is for: languages (its twin is fine-tuned from it), efficiency (so is each
-point of the curve), added, heads, masks.
+point of the curve), added, across, heads, masks.
 """
 
 import argparse

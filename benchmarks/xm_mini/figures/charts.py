@@ -1,4 +1,4 @@
-"""Draw what was measured: a Plotly figure and a Markdown table for each of the five, from the lines of its JSON."""
+"""Draw what was measured: a Plotly figure and a Markdown table for each of them, from the lines of its JSON."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -38,6 +38,9 @@ CHARTS = {
     "languages": Chart("Multi-vector, single-vector, BM25 and hybrids, language by language", None),
     "efficiency": Chart("Multi-vector after training on more and more English pairs", "n_pairs", True, "English pairs"),
     "added": Chart("Languages added afterwards, and languages that were pretrained", "through", beside="bm25"),
+    "across": Chart(
+        "Held-out sentences and words of added languages, and their English translations", "through", beside="bm25"
+    ),
     "heads": Chart("Multi-vector with heads of 32, 64 and 128 dims", "dim", True, "dims of a token embedding"),
     "masks": Chart("Queries with mask tokens, with masks that other tokens do not see, and without", "masks"),
 }

@@ -14,16 +14,19 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.evaluate_qa import MEASURES, QuestionSet, evaluate_set, find_files, read_set
+from benchmarks.xm_mini.recipe import read_pairs
 from xm.encoder import Encoder, load_encoder
 from xm.encoder.adapters import read_adapter
 from xm.encoder.exchange import merge_adapter
+from xm.evaluation import Query
 from xm.languages import find_code
 from xm.options import EvaluateOptions
 from xm.train import recipes
 from xm.train.data import QuestionPair, read_questions
 from xm.train.loop import LoopOptions
 from xm.train.negatives import NegativeOptions, make_triples
-from xm.types import LanguageGuess, TokenEmbeddings
+from xm.train.translations import Translations
+from xm.types import Corpus, LanguageGuess, Passage, TokenEmbeddings
 
 N_SIZES, SIZE_STEP = 5, 4  # training sets of all English pairs, a quarter of them, a sixteenth, ...
 RATE = 2e-5  # of fine-tuning, as `xm train finetune` has it
@@ -157,12 +160,26 @@ def added(setting: Setting) -> Iterator[Job]:
     nearest = {fact.code: fact.notes["nearest"] for fact in facts}
     for path in setting.files:
         own = find_code(path.name.split(".")[-3])
-        ways = {"its own adapter, pretrained": own}
-        if own in nearest:
-            ways = {"its own adapter, added": own, "the nearest adapter": nearest[own]}
+        ways = _ways(own, nearest[own]) if own in nearest else {"its own adapter, pretrained": own}
         for way, code in ways.items():
             key = {"through": way, "adapter": code, "file": path.name}
             yield Job(key, lambda path=path, code=code: setting.evaluate(path, encoder, code=code))
+
+
+def across(setting: Setting) -> Iterator[Job]:
+    """Held-out sentences and words of the added languages find their translations, and the reverse."""
+    encoder = load_encoder(str(setting.checkpoint))
+    for path in setting.adapters:
+        facts = read_adapter(path).facts
+        held = Translations(read_pairs(setting.data, [facts.code]), size=1, seed=setting.seed).held[: setting.limit[0]]
+        iso = facts.code.split("_")[0]
+        for way, code in _ways(facts.code, facts.notes["nearest"]).items():
+            theirs, english = ([(code, pair.text) for pair in held], [("en_XX", pair.english) for pair in held])
+            for name, asked, read in ((f"en to {iso}", english, theirs), (f"{iso} to en", theirs, english)):
+                key = {"through": way, "adapter": code, "file": f"dev.translations.{name}.jsonl.xz"}
+                questions = _matched(key["file"], asked, read)
+                options = EvaluateOptions(measures=MEASURES)
+                yield Job(key, lambda questions=questions, options=options: evaluate_set(questions, encoder, options))
 
 
 def heads(setting: Setting) -> Iterator[Job]:
@@ -188,8 +205,28 @@ def masks(setting: Setting) -> Iterator[Job]:
             yield Job({"masks": way, "file": path.name}, lambda path=path, view=view: setting.evaluate(path, view))
 
 
-FIGURES = {"languages": languages, "efficiency": efficiency, "added": added, "heads": heads, "masks": masks}
+FIGURES = {
+    "languages": languages,
+    "efficiency": efficiency,
+    "added": added,
+    "across": across,
+    "heads": heads,
+    "masks": masks,
+}
 NEED_START = ("languages", "efficiency")
+
+
+def _ways(own: str, nearest: str) -> dict[str, str]:
+    """Name the adapters through which an added language is read."""
+    return {"its own adapter, added": own, "the nearest adapter": nearest, "English's adapter": "en_XX"}
+
+
+def _matched(name: str, asked: list[tuple[str, str]], read: list[tuple[str, str]]) -> QuestionSet:
+    """Make a set of (adapter, text) in which the text at a place answers the one that asks at that place."""
+    passages = (Passage(f"p{i}", text, LanguageGuess(code, 1.0, "given")) for i, (code, text) in enumerate(read))
+    queries = (Query(f"q{i}", text, code) for i, (code, text) in enumerate(asked))
+    qrels = {f"q{i}": {f"p{i}": 1} for i in range(len(asked))}
+    return QuestionSet(name, Corpus(name, tuple(passages)), tuple(queries), qrels)
 
 
 def _train_twin(setting: Setting) -> Path:
