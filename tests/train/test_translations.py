@@ -68,13 +68,13 @@ def added(folder: Path) -> AddedLanguage:
 
 
 def test_held_out_sentences_find_their_translations(folder: Path, added: AddedLanguage, tmp_path: Path) -> None:
-    before, after = added.found
+    before, after = added.change.found
     assert before < 0.2
     assert after > 0.8
     assert added.as_dict()["translations_found"] == [round(before, 4), round(after, 4)]
     alone = add(folder, tmp_path, embeddings=False)
-    assert alone.found[0] == before
-    assert alone.found[1] > 0.6
+    assert alone.change.found[0] == before
+    assert alone.change.found[1] > 0.6
     assert not alone.adapter.facts.n_rows
 
 
@@ -121,7 +121,9 @@ def test_the_curve_shows_divergence_from_bm25_alone(added: AddedLanguage) -> Non
     losses = added.change.losses
     assert np.isnan(losses[1::2]).all()
     assert np.isfinite(losses[::2]).all()
-    assert figure(added.change).data[0].connectgaps
+    drawn = figure(added.change)
+    assert drawn.data[0].connectgaps
+    assert f"first: {added.change.found[0]:.0%}, {added.change.found[1]:.0%} after" in drawn.layout.title.subtitle.text
     assert set(added.report.loss_by_label) == {"it_IT", "parallel it_IT"}
 
 

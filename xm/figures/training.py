@@ -64,6 +64,8 @@ def _layout(change: LanguageChange, height: int) -> go.Layout:
     """One colour scale for all sentences, from the token that moved most."""
     lowest = min((float(cosines.min()) for cosines in change.cosines), default=0.0)
     said = f"{MEASURED[change.task]}: {change.before:.2f} nats through {change.nearest}, {change.after:.2f} after"
+    if change.found:
+        said += "<br>held-out sentences that find their translation first: {:.0%}, {:.0%} after".format(*change.found)
     return go.Layout(
         title={
             "text": f"What the adapter {change.code} learned",
@@ -74,8 +76,8 @@ def _layout(change: LanguageChange, height: int) -> go.Layout:
         font={"color": FONT, "family": "system-ui, sans-serif", "size": 13},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        height=height + 200,
-        margin={"l": 64, "r": 24, "t": 140, "b": 70},
+        height=height + 220,
+        margin={"l": 64, "r": 24, "t": 160, "b": 70},
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom"},
         coloraxis={"colorscale": "Cividis", "cmin": lowest, "cmax": 1.0, "colorbar": {"title": "cosine"}},
     )

@@ -38,8 +38,7 @@ class AddedLanguage:
     """The adapter, what it changed, and what it took.
 
     nearest: held-out MLM loss in nats through each adapter there was, the lowest first. unknown: share of the text's
-    pieces that the vocabulary lacks. head: where the MLM head came from. found: the share of held-out parallel
-    sentences that find their translation first, through the nearest adapter and through the new one, if there are any.
+    pieces that the vocabulary lacks. head: where the MLM head came from.
     """
 
     adapter: AdapterFile
@@ -48,14 +47,13 @@ class AddedLanguage:
     nearest: dict[str, float]
     unknown: float
     head: str
-    found: tuple[float, ...] = ()
 
     def as_dict(self) -> dict:
         """Return the facts, ready for JSON."""
         change = self.change
         losses = {"loss_before": round(change.before, 4), "loss_after": round(change.after, 4)}
         moved = {"mean_cosine": round(float(np.concatenate(change.cosines).mean()), 4), "mlm_head": self.head}
-        found = {"translations_found": [round(share, 4) for share in self.found]} if self.found else {}
+        found = {"translations_found": [round(share, 4) for share in change.found]} if change.found else {}
         table = {code: round(loss, 4) for code, loss in self.nearest.items()}
         sizes = {"unknown": round(self.unknown, 4), "n_rows": self.adapter.facts.n_rows, "nearest_table": table}
         named = {"language": change.code, "nearest": change.nearest}

@@ -92,14 +92,14 @@ def rank_language(
     if material.lessons:
         losses[1::2] = np.nan
     tokens, moved = tuple(pieces for pieces, _ in before.vectors), cosines_of(before.vectors, after.vectors)
-    change = LanguageChange(code, like, losses, before.divergence, after.divergence, tokens, moved, "ranking")
+    found = (*before.found, *after.found)
+    change = LanguageChange(code, like, losses, before.divergence, after.divergence, tokens, moved, "ranking", found)
     measured = {"before": f"{before.divergence:.4f}", "after": f"{after.divergence:.4f}"}
     notes = {"text": text.name, "nearest": like, "taught": "BM25", **measured}
     rows = (own.ids, own.values()) if own else None
     adapter = adapter_of(student.backbone, code, base=str(source), rows=rows, notes=notes)
     whole = replace(report, seconds=max(time.perf_counter() - began, report.seconds))  # the latter: after a resumed run
-    found = (*before.found, *after.found)
-    return AddedLanguage(adapter, change, whole, nearest, material.unknown, "none: BM25 teaches", found)
+    return AddedLanguage(adapter, change, whole, nearest, material.unknown, "none: BM25 teaches")
 
 
 class _Material(NamedTuple):
