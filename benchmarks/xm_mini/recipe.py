@@ -171,7 +171,7 @@ def add_later(plan: Plan, source: Path, tuned: Path, *, ranking: bool) -> tuple[
         file, target = plan.out / code / f"{code}.safetensors", plan.out / f"with_{code}"
         if not file.is_file():
             if ranking:
-                options = plan.run(200, rate=4e-3)
+                options = plan.run(200, rate=2e-3)
                 batch = RankOptions(pairs=read_pairs(plan.data, [code]))
                 added = rank_language(
                     source, file.parent, code=code, text=text, batch=batch, options=options, device=plan.device
