@@ -160,7 +160,9 @@ def test_the_command_learns_from_files(folder: Path, tmp_path: Path, capsys: pyt
     arguments = ["train", "add-language", "it", *paths, "--steps", "2", "--batch-size", "4"]
     assert main([*arguments, "--ranking", "--embeddings", *parallel, "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["translations_found"]) == 2
-    assert read_adapter(tmp_path / "out" / "it_IT.safetensors").facts.n_rows == 17  # the Italian words
+    facts = read_adapter(tmp_path / "out" / "it_IT.safetensors").facts
+    assert facts.n_rows == 17  # the Italian words
+    assert facts.notes["taught"] == "BM25, translations"
     assert main([*arguments, *parallel]) == 2
     assert "goes with --ranking" in capsys.readouterr().err
     arguments[2] = "sw"

@@ -95,7 +95,8 @@ def rank_language(
     found = (*before.found, *after.found)
     change = LanguageChange(code, like, losses, before.divergence, after.divergence, tokens, moved, "ranking", found)
     measured = {"before": f"{before.divergence:.4f}", "after": f"{after.divergence:.4f}"}
-    notes = {"text": text.name, "nearest": like, "taught": "BM25", **measured}
+    taught = "BM25, translations" if material.lessons else "BM25"
+    notes = {"text": text.name, "nearest": like, "taught": taught, **measured}
     rows = (own.ids, own.values()) if own else None
     adapter = adapter_of(student.backbone, code, base=str(source), rows=rows, notes=notes)
     whole = replace(report, seconds=max(time.perf_counter() - began, report.seconds))  # the latter: after a resumed run
