@@ -19,6 +19,7 @@ from xm.errors import TrainingError
 from xm.figures.training import figure
 from xm.train.add_language import AddedLanguage
 from xm.train.data import ParallelPair, language_files
+from xm.train.finetune import Side
 from xm.train.loop import LoopOptions
 from xm.train.own_rows import give_rows
 from xm.train.pretrain import cold_start
@@ -115,6 +116,16 @@ def test_what_is_held_out_is_not_learnt() -> None:
     )
     with pytest.raises(TrainingError, match="49 parallel"):
         Translations(PAIRS[:49], size=16, seed=1)
+
+
+def test_both_directions_count(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scored(student: object, texts: object, asked: Side, read: Side) -> tuple[list[torch.Tensor], int]:
+        right = torch.eye(len(asked.texts))
+        return [right if asked.language == "it_IT" else right.roll(1, 0)], 0
+
+    monkeypatch.setattr("xm.train.translations.score_texts", scored)
+    student, texts = load_student(folder / "source")
+    assert Translations(PAIRS, size=16, seed=1).found(student, texts, "it_IT") == 0.5
 
 
 def test_the_curve_shows_divergence_from_bm25_alone(added: AddedLanguage) -> None:
